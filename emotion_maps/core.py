@@ -6,8 +6,8 @@
 __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACTION_UNITS', 'EMOTION_ACTION_UNITS', 'MODEL_NAME',
            'DPI', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError', 'ModelError', 'ParameterError',
            'MissingStepError', 'choose', 'project_root', 'place', 'find_path', 'write_whole', 'write_json', 'read_json',
-           'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'Progress',
-           'progress']
+           'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock',
+           'in_notebook', 'Progress', 'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -218,20 +218,20 @@ def in_test() -> bool:
     "Is this a run of `nbdev_test`, which wants everything small?"
     return bool(os.environ.get('IN_TEST'))
 
-# %% ../nbs/00_core.ipynb #ae45da9e
-def _clock(seconds: float) -> str:
+# %% ../nbs/00_core.ipynb #d4a6ff27
+def clock(seconds: float) -> str:
     "Seconds as a person reads them: 0:42, 3:07, 1:02:09."
     minutes, seconds = divmod(int(round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
 
 
-def _notebook() -> bool:
+def in_notebook() -> bool:
     "Does this code run in a Jupyter kernel?"
     shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
     return type(shell).__name__ == 'ZMQInteractiveShell'
 
-# %% ../nbs/00_core.ipynb #3a473cf6
+# %% ../nbs/00_core.ipynb #22d788c4
 class Progress:
     "A bar with the time left: `with Progress(12, 'Training') as bar: bar.advance(note='loss 0.4')`."
 
@@ -242,7 +242,7 @@ class Progress:
 
     def __enter__(self) -> 'Progress':
         if self.file: pass
-        elif _notebook():
+        elif in_notebook():
             from IPython.display import display
             self.line = display(self._text(), display_id=True, clear=False)
         else:
@@ -268,7 +268,7 @@ class Progress:
     def _text(self) -> Any:
         from IPython.display import Pretty
         left = self.left()
-        words = [f'{self.label}: {self.done:.3g} of {self.total:.3g}', f'{_clock(left)} left' if left else '', self.note]
+        words = [f'{self.label}: {self.done:,.0f} of {self.total:,.0f}', f'{clock(left)} left' if left else '', self.note]
         return Pretty(', '.join(word for word in words if word))
 
     def _show(self, force: bool = False) -> None:
