@@ -1,0 +1,32 @@
+"""What the tests share: the project's root, a small trained model, FER2013 when its path is given."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def fer2013():
+    """The path of FER2013's ZIP, from EMOTION_MAPS_FER2013."""
+    path = os.environ.get("EMOTION_MAPS_FER2013")
+    if not path:
+        pytest.skip("set EMOTION_MAPS_FER2013 to the path of fer2013.zip to run this test")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """The path of a small network trained for an epoch on a few drawn faces, with its manifest."""
+    folder = tmp_path_factory.mktemp("models")
+    code = f"from emotion_maps.train import demo_training; demo_training({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    return folder / "best_emotion_model.keras"

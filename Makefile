@@ -1,0 +1,52 @@
+# make run | test | test-full | lab   (README explains them; everything is installed into .venv first)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run test test-full lab notebooks readme gallery lock clean
+help:
+	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|best]   faces to activation maps; the faces drawn here, or FER2013'
+	@echo 'make lab         open JupyterLab on the notebooks'
+	@echo 'make test        the tests; make test-full adds the long ones'
+	@echo 'make notebooks   run all notebooks again, export the modules, make README; make lock compiles requirements.txt'
+
+install: $(INSTALLED)
+$(INSTALLED): requirements.txt settings.ini setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"This project needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: say make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: install
+	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET))
+
+test: install
+	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
+	$(BIN)/python -m pytest -c .ci/pytest.ini -m 'not slow'
+
+test-full: install
+	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
+	$(BIN)/python -m pytest -c .ci/pytest.ini
+
+lab: install
+	$(BIN)/jupyter lab nbs
+
+notebooks: install
+	$(BIN)/nbdev_export
+	$(BIN)/python .ci/execute_notebooks.py
+	$(MAKE) readme
+
+readme: install
+	$(BIN)/python .ci/make_readme.py
+
+gallery: install
+	$(BIN)/python .ci/make_gallery.py
+
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python .ci/compile_requirements.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
