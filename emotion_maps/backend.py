@@ -19,7 +19,7 @@ import numpy as np
 
 from .core import choose
 
-# %% ../nbs/00b_backend.ipynb #cdfcc293
+# %% ../nbs/00b_backend.ipynb #37c540a8
 @contextmanager
 def _quiet() -> Iterator[None]:
     "Drop whatever is written to standard error, also by C++ code."
@@ -43,6 +43,7 @@ def import_keras() -> Any:
         if keras.config.backend() == 'tensorflow':
             import tensorflow as tf
             tf.config.list_physical_devices()
+            tf.get_logger().setLevel('ERROR')  # no warning that a notebook compiles several models
     return keras
 
 # %% ../nbs/00b_backend.ipynb #b6278cad

@@ -108,12 +108,14 @@ def place(path: str | Path) -> Path:
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root()/path
 
-# %% ../nbs/00_core.ipynb #c85f90e3
+# %% ../nbs/00_core.ipynb #f549eaf8
 def find_path(path: str | Path) -> Path:
     "An existing file or folder as typed by a user: seen from the working folder, then from the project's root. Raises `DataError`."
-    typed = Path(path).expanduser()
-    for candidate in (typed, place(typed)):
-        if candidate.exists(): return candidate.resolve()
+    try:
+        typed = Path(path).expanduser()
+        for candidate in (typed, place(typed)):
+            if candidate.exists(): return candidate.resolve()
+    except (OSError, ValueError, RuntimeError) as error: raise DataError(f'The path {str(path)!r} cannot be followed ({error})', 'check the path') from None
     raise DataError(f'There is no file or folder {str(path)!r} (looked in {Path.cwd()} and {project_root()})', 'check the path')
 
 # %% ../nbs/00_core.ipynb #d6b47eb1
