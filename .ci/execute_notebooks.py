@@ -24,6 +24,8 @@ def clean(notebook):
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = None
+                if "image/png" in output.get("data", {}):  # without its state a widget is only a broken link; the picture stays
+                    output.data.pop("application/vnd.jupyter.widget-view+json", None)
                 if "metadata" in output:
                     output.metadata = nbformat.from_dict({})
     return notebook
@@ -58,7 +60,7 @@ def problems(notebook):
 
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=900, kernel_name="python3",
+    NotebookClient(notebook, timeout=900, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
                    resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":

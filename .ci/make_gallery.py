@@ -12,7 +12,7 @@ sys.path.insert(0, str(root))
 from emotion_maps.core import read_json, write_whole  # noqa: E402
 
 WIDTH, LARGEST = 1400, 200_000
-PICTURES = {"tour_*.png": "one_face_through_all_layers.png"}
+PICTURES = {"tour_test-happy-*.png": "one_face_through_all_layers.png"}
 
 manifest = read_json(root / "models" / "best_emotion_model.json")
 if manifest["data"] != "drawn":

@@ -2,18 +2,21 @@
 
 usage: python .ci/make_readme.py [TARGET]     (default: README.md)
 """
+import re
 import sys
 from pathlib import Path
 
 import nbformat
 from nbconvert import MarkdownExporter
-from nbdev.processors import FilterDefaults
-from nbdev.process import NBProcessor
 
 root = Path(__file__).parent.parent
-processor = NBProcessor(root / "nbs" / "index.ipynb", procs=FilterDefaults().procs())
-processor.process()
-notebook = nbformat.reads(nbformat.writes(nbformat.from_dict(processor.nb)), as_version=4)
+notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
+notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
+for cell in notebook.cells:
+    if cell.cell_type == "code":
+        cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.M)
+        for output in cell.outputs:
+            output.get("data", {}).pop("text/html", None)  # README's readers get the plain table
 text, resources = MarkdownExporter().from_notebook_node(notebook)
 if resources.get("outputs"):
     sys.exit("index.ipynb stores a picture as an output: save it in activation_maps_output/gallery/ and show it from there")

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACTION_UNITS', 'EMOTION_ACTION_UNITS', 'MODEL_NAME',
-           'DPI', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError', 'ModelError', 'ParameterError',
-           'MissingStepError', 'choose', 'project_root', 'place', 'find_path', 'write_whole', 'write_json', 'read_json',
-           'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock',
-           'in_notebook', 'Progress', 'progress']
+           'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError', 'ModelError',
+           'ParameterError', 'MissingStepError', 'choose', 'project_root', 'place', 'find_path', 'write_whole',
+           'write_json', 'read_json', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters',
+           'in_test', 'clock', 'in_notebook', 'Progress', 'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -108,7 +108,7 @@ def place(path: str | Path) -> Path:
     path = Path(path).expanduser()
     return path if path.is_absolute() else project_root()/path
 
-# %% ../nbs/00_core.ipynb #f549eaf8
+# %% ../nbs/00_core.ipynb #54046981
 def find_path(path: str | Path) -> Path:
     "An existing file or folder as typed by a user: seen from the working folder, then from the project's root. Raises `DataError`."
     try:
@@ -116,7 +116,8 @@ def find_path(path: str | Path) -> Path:
         for candidate in (typed, place(typed)):
             if candidate.exists(): return candidate.resolve()
     except (OSError, ValueError, RuntimeError) as error: raise DataError(f'The path {str(path)!r} cannot be followed ({error})', 'check the path') from None
-    raise DataError(f'There is no file or folder {str(path)!r} (looked in {Path.cwd()} and {project_root()})', 'check the path')
+    looked = ' and '.join(dict.fromkeys(map(str, (Path.cwd(), project_root()))))
+    raise DataError(f'There is no file or folder {str(path)!r} (looked in {looked})', 'check the path')
 
 # %% ../nbs/00_core.ipynb #d6b47eb1
 @contextmanager
@@ -200,9 +201,14 @@ def check_parameter(name: str, value: Any, defaults: Mapping[str, Any]) -> None:
     raise ParameterError(f'{name}={value!r} is {type(value).__name__}, but the default {default!r} is {type(default).__name__}',
                          f'give a value of the same kind for {name}')
 
-# %% ../nbs/00_core.ipynb #9ecab466
+# %% ../nbs/00_core.ipynb #47d96e89
+RUN_BEGINS = {'label': 'run'}  # what a watching pipeline is told when the chapter's examples are over
+
+
 def check_parameters(names: Mapping[str, Any]) -> dict[str, Any]:
     "The chapter's parameters with their values, from its `globals()`. Raises `ParameterError` for a name it does not declare."
+    if progress_file := os.environ.get('EMOTION_MAPS_PROGRESS'):
+        with open(progress_file, 'a', encoding='utf-8') as file: file.write(json.dumps(RUN_BEGINS) + '\n')
     history = list(names.get('In', ()))
     ours = [i for i, source in enumerate(history) if source.startswith('# parameters\n')]
     injected = [i for i, source in enumerate(history) if source.startswith('# Parameters\n')]

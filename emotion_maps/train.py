@@ -50,7 +50,7 @@ def three_blocks(filters: Sequence[int] = (32, 64, 128), convolutions: int = 1, 
     probabilities = layers.Dense(classes, activation='softmax', name='probabilities', dtype='float32')(x)
     return keras.Model(images, probabilities, name='three_blocks')
 
-# %% ../nbs/02_train.ipynb #235ecc33
+# %% ../nbs/02_train.ipynb #8786c55b
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides how a network is trained; `check` raises `ParameterError` naming what is out of range."
@@ -100,7 +100,7 @@ PRESETS = {
     'quick': Recipe(epochs=20, batch_size=32, schedule='cosine', warm_up=1., patience=0, norm_momentum=.9, block_dropout=.1, dense_dropout=.25,
                     rotation=4., shift=.04, zoom=.04),
     'best': Recipe(filters=(64, 128, 256), convolutions=2, epochs=40, schedule='cosine', warm_up=1., patience=0, weight_decay=.02,
-                   label_smoothing=.1, block_dropout=.15, dense_dropout=.4, rotation=8., shift=.08, zoom=.08)}
+                   label_smoothing=.1, norm_momentum=.95, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)}
 
 # %% ../nbs/02_train.ipynb #f55305d5
 def recipe_from(preset: str, **changes: Any) -> Recipe:

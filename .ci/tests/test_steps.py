@@ -45,12 +45,12 @@ def test_train_step_with_a_parameter_changed(root, tmp_path):
 def test_evaluate_step_with_a_parameter_changed(root, tmp_path, small_model):
     done = papermill(root, "03_evaluate", tmp_path / "out.ipynb", *parameters(model=small_model, output=tmp_path, part="validation"))
     assert done.returncode == 0, done.stderr[-3000:]
-    scores = json.loads(next(tmp_path.glob("*/scores.json")).read_text())
+    scores = json.loads(next(tmp_path.glob("**/scores.json")).read_text())
     assert scores["part"] == "validation" and 0 <= scores["interval"][0] <= scores["accuracy"] <= scores["interval"][1] <= 1
 
 
 def test_maps_step_with_a_parameter_changed(root, tmp_path, small_model):
-    done = papermill(root, "04_activation_maps", tmp_path / "out.ipynb", *parameters(model=small_model, output=tmp_path, filters=2))
+    done = papermill(root, "04_activation_maps", tmp_path / "out.ipynb", *parameters(model=small_model, output=tmp_path, show_filters=2))
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list(tmp_path.glob("*/figures/*.png"))) >= 4
 
