@@ -49,7 +49,7 @@ def shows_something(source):
     body = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M)).body
     prints = any(isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "display")
                  for statement in body if not isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.If)) for node in ast.walk(statement))
-    return prints or bool(body) and isinstance(body[-1], ast.Expr) and isinstance(body[-1].value, (ast.Name, ast.List, ast.ListComp, ast.JoinedStr, ast.BinOp))
+    return prints or bool(body) and isinstance(body[-1], ast.Expr) and isinstance(body[-1].value, (ast.Name, ast.List, ast.ListComp, ast.JoinedStr, ast.BinOp, ast.Subscript, ast.Tuple))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
