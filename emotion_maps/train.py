@@ -102,7 +102,7 @@ PRESETS = {
     'best': Recipe(filters=(64, 128, 256), convolutions=2, epochs=40, schedule='cosine', warm_up=1., patience=0, weight_decay=.02,
                    label_smoothing=.1, norm_momentum=.95, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)}
 
-# %% ../nbs/02_train.ipynb #f55305d5
+# %% ../nbs/02_train.ipynb #a530aa26
 def recipe_from(preset: str, **changes: Any) -> Recipe:
     "A preset with some of its values changed; a change to None changes nothing. Raises `ParameterError`."
     recipe = PRESETS[choose(preset, PRESETS, 'preset')]
@@ -113,7 +113,7 @@ def recipe_from(preset: str, **changes: Any) -> Recipe:
         if value is None: continue
         kind = type(getattr(recipe, name))
         try:
-            if kind is tuple: value = tuple(int(word) for word in (value.replace(',', ' ').split() if isinstance(value, str) else value))
+            if kind is tuple: value = tuple(int(word) for word in (str(value).replace(',', ' ').split() if isinstance(value, (str, int)) else value))
             elif kind is bool and not isinstance(value, bool) or kind is int and int(value) != value: raise ValueError
             else: value = kind(value)
         except (TypeError, ValueError):
