@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STEPS', 'ANSI', 'FIRST', 'PAGE', 'COMMANDS', 'OURS', 'notebooks_folder', 'Parameter', 'step_parameters',
            'last_progress', 'progress_text', 'watch', 'StepFailed', 'run_step', 'summary_page', 'manifest_of',
-           'run_steps', 'read_value', 'make_parser', 'newest_scores', 'main']
+           'check_before', 'run_steps', 'read_value', 'make_parser', 'newest_scores', 'main']
 
-# %% ../nbs/07_pipeline.ipynb #92adb690
+# %% ../nbs/07_pipeline.ipynb #8fee3dc3
 import argparse
 import ast
 import html
@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import core
-from .core import (MODEL_NAME, EmotionMapsError, MissingStepError, ParameterError, check_parameter, choose, clock, in_notebook, place,
-                               read_json, write_whole)
+from .core import (MODEL_NAME, EmotionMapsError, MissingStepError, ParameterError, check_parameter, choose, clock, find_path, in_notebook,
+                               place, read_json, write_whole)
+from .train import PRESETS, Recipe, recipe_from, require_model
 
 # %% ../nbs/07_pipeline.ipynb #b30d1cae
 STEPS = {'data': '01_data', 'train': '02_train', 'evaluate': '03_evaluate', 'maps': '04_activation_maps', 'browse': '06_browse'}
@@ -178,12 +179,20 @@ figure {{ margin: 2rem 0; }} img {{ max-width: 100%; height: auto; }} figcaption
 </body></html>
 '''
 
-# %% ../nbs/07_pipeline.ipynb #a220f8b0
+# %% ../nbs/07_pipeline.ipynb #3d53522f
 def manifest_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     "The manifest of the model that these parameters (`model`, or `models`) name; {} when there is none."
     model = parameters.get('model') or Path(parameters.get('models') or 'models')/f'{MODEL_NAME}.keras'
     path = place(model).with_suffix('.json')
     return read_json(path) if path.exists() else {}
+
+
+def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
+    "Raise at once what a step would find only after its chapter's examples: no such data, preset, recipe or model (`DataError`, `ParameterError`, `MissingStepError`)."
+    data = str(parameters.get('data') or 'drawn')
+    if data != 'kaggle' and data.split(':')[0] != 'drawn': find_path(data)
+    if 'train' in steps: recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
+    elif set(steps) - {'data'}: require_model(parameters.get('model') or f'models/{MODEL_NAME}.keras')
 
 
 def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: str | Path | None = None) -> Path:
@@ -192,6 +201,7 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
     declared = {step: step_parameters(notebooks/f'{STEPS[choose(step, STEPS, "step")]}.ipynb') for step in steps}
     for name in parameters: choose(name, {name for step in declared.values() for name in step}, 'parameter')
     if 'models' in parameters: parameters.setdefault('model', str(Path(parameters['models'])/f'{MODEL_NAME}.keras'))
+    check_before(steps, parameters)
     output = place(parameters.get('output') or 'activation_maps_output')
     waiting = output/f'.running-{os.getpid()}'
     try:

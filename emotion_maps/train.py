@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'MEMORY', 'three_blocks', 'Recipe', 'recipe_from', 'face_batches', 'make_optimizer', 'save_state',
            'load_state', 'make_callbacks', 'fit', 'save_model', 'versions', 'peak_memory', 'Trained',
-           'split_fingerprint', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'train', 'publish',
-           'curves_figure', 'demo_training']
+           'split_fingerprint', 'require_model', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'train',
+           'publish', 'curves_figure', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #daf28475
 import json
@@ -279,7 +279,7 @@ def peak_memory() -> int | None:
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//(1 if sys.platform != 'darwin' else 1024)//1024
 
-# %% ../nbs/02_train.ipynb #35fad038
+# %% ../nbs/02_train.ipynb #b736c269
 class Trained(NamedTuple):
     "A model read from disk, its manifest ({} when it has none) and its path."
     model: Any
@@ -292,11 +292,16 @@ def split_fingerprint(split: Split) -> str:
     return fingerprint(split.train.fingerprint, split.validation.fingerprint, split.test.fingerprint)
 
 
+def require_model(path: str | Path) -> Path:
+    "The path of a saved model that is there. Raises `MissingStepError`, saying what to run first."
+    path = place(path)
+    if path.is_file(): return path
+    raise MissingStepError(f'There is no trained model at {path}', 'train one first (`emotion-maps train`, or papermill nbs/02_train.ipynb out.ipynb), or name another model')
+
+
 def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
     "Read a saved model (safely: no code from the file is run) and the manifest beside it. Raises `MissingStepError`, `ModelError`."
-    path = place(path)
-    if not path.exists():
-        raise MissingStepError(f'There is no trained model at {path}', 'train one first (`emotion-maps train`, or papermill nbs/02_train.ipynb out.ipynb), or name another model')
+    path = require_model(path)
     manifest = read_json(path.with_suffix('.json')) if path.with_suffix('.json').exists() else {}
     known = manifest.get('files', {}).get(path.name)
     if known and known != fingerprint(np.fromfile(path, 'uint8')):

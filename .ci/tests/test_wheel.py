@@ -72,3 +72,4 @@ def test_command_of_the_wheel_runs_all_steps(installed, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     summary = Path(done.stdout.splitlines()[-1])
     assert summary.is_relative_to(tmp_path / "activation_maps_output") and summary.is_file()
+    assert {path.stem for path in summary.parent.glob("notebooks/*.ipynb")} == {"01_data", "02_train", "03_evaluate", "04_activation_maps", "06_browse"}
