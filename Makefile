@@ -24,11 +24,11 @@ run: install
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -c .ci/pytest.ini -m 'not slow'
+	$(BIN)/python -m pytest -c .ci/pytest.ini -m 'not slow' .ci/tests
 
 test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -c .ci/pytest.ini
+	$(BIN)/python -m pytest -c .ci/pytest.ini .ci/tests
 
 lab: install
 	$(BIN)/jupyter lab nbs
