@@ -427,4 +427,5 @@ d = { 'settings': { 'branch': 'main',
                                     'emotion_maps.train.split_fingerprint': ('train.html#split_fingerprint', 'emotion_maps/train.py'),
                                     'emotion_maps.train.three_blocks': ('train.html#three_blocks', 'emotion_maps/train.py'),
                                     'emotion_maps.train.train': ('train.html#train', 'emotion_maps/train.py'),
-                                    'emotion_maps.train.versions': ('train.html#versions', 'emotion_maps/train.py')}}}
+                                    'emotion_maps.train.versions': ('train.html#versions', 'emotion_maps/train.py'),
+                                    'emotion_maps.train.write_result': ('train.html#write_result', 'emotion_maps/train.py')}}}

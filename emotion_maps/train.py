@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'MEMORY', 'three_blocks', 'Recipe', 'recipe_from', 'face_batches', 'make_optimizer', 'save_state',
            'load_state', 'make_callbacks', 'fit', 'save_model', 'versions', 'peak_memory', 'Trained',
            'split_fingerprint', 'require_model', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'train',
-           'publish', 'curves_figure', 'demo_training']
+           'publish', 'curves_figure', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #daf28475
 import json
@@ -390,6 +390,12 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
     figure.suptitle(title)
     plt.close(figure)
     return figure
+
+# %% ../nbs/02_train.ipynb #95dd9176
+def write_result(trained: Trained, path: str | Path, command: str) -> Path:
+    "Write a training's manifest, with the command that made it and without this machine's paths, as a JSON file to keep."
+    kept = {name: value for name, value in trained.manifest.items() if name not in ('files', 'run')}
+    return write_json(place(path), kept | {'data': Path(trained.manifest['data']).name, 'command': command})
 
 # %% ../nbs/02_train.ipynb #d33b9150
 def demo_training(folder: str | Path) -> Path:
