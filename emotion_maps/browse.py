@@ -193,7 +193,7 @@ class Drawing:
         "All panels with their words as one PNG."
         return compose([(self.pictures[name], self.words[name]) for name in ('face', 'map', 'overlay', 'filters')])
 
-# %% ../nbs/06_browse.ipynb #8dd5d243
+# %% ../nbs/06_browse.ipynb #d94882c1
 def controls_for(views: Views) -> dict[str, Any]:
     "A slider or a menu for everything that can be chosen, in the order of `Choice`."
     look = {'style': {'description_width': '8em'}, 'layout': Layout(width='28em')}
@@ -201,7 +201,7 @@ def controls_for(views: Views) -> dict[str, Any]:
         'image': IntSlider(0, 0, len(views.faces.images) - 1, description='Image', **look),
         'layer': SelectionSlider(options=views.layers, description='Layer', **look),
         'filter': IntSlider(0, 0, 0, description='Filter', **look),
-        'strength': FloatSlider(.7, min=0, max=1, step=.05, description='Overlay strength', **look),
+        'strength': FloatSlider(.7, min=0, max=1, step=.05, description='Overlay', **look),
         'colour_map': Dropdown(options=COLOUR_MAPS, description='Colours', **look),
         'scale': Dropdown(options=[(text, name) for name, text in SCALES.items()], description='Brightest colour', **look)}
 
