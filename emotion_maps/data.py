@@ -530,7 +530,7 @@ def cache_folder(cache: str | Path | bool | None = None) -> Path | None:
     if sys.platform == 'darwin': return home/'Library'/'Caches'/'emotion_maps'
     return Path(os.environ.get('XDG_CACHE_HOME') or home/'.cache')/'emotion_maps'
 
-# %% ../nbs/01_data.ipynb #da92e91e
+# %% ../nbs/01_data.ipynb #ad43763e
 _DECODING = 1  # raise it when decoding changes, and old entries are no longer found
 _ARRAYS = ('images', 'labels', 'names', 'usage')
 
@@ -564,6 +564,7 @@ def _store_entry(entry: Path, faces: Faces) -> None:
             with open(part/f'{name}.npy', 'wb') as file: np.save(file, getattr(faces, name), allow_pickle=False)
         note = {'emotions': faces.emotions, 'skipped': faces.skipped, 'fingerprint': faces.fingerprint, 'names': _text_hash(faces.names)}
         (part/'note.json').write_text(json.dumps(note), encoding='utf-8')
+        if _open_entry(entry, '') is not None: return  # another process was quicker
         if entry.exists(): _remove(entry)
         os.rename(part, entry)
     finally: shutil.rmtree(part, ignore_errors=True)
@@ -591,7 +592,7 @@ def _tidy(folder: Path, keep: Path) -> None:
         total += sum(file.stat().st_size for file in entry.iterdir())
         if total > _MOST_CACHED and entry != keep: _remove(entry)
 
-# %% ../nbs/01_data.ipynb #7ed230c6
+# %% ../nbs/01_data.ipynb #4680ed94
 def _cached(folder: Path | None, key: str, origin: _Source, source: str) -> Faces:
     "The faces of a source, from the cache when they are there; otherwise read, and kept for the next time."
     entry = folder/f'faces-{key}' if folder and origin.trusted else None
@@ -606,7 +607,11 @@ def _cached(folder: Path | None, key: str, origin: _Source, source: str) -> Face
         return faces if kept is None else kept
     try: _tidy(folder, entry)
     except OSError: pass
-    return _open_entry(entry, source) or faces
+    for _ in range(5):  # a process that found the entry damaged may be replacing it just now
+        kept = _open_entry(entry, source)
+        if kept is not None: return kept
+        time.sleep(.05)
+    return faces
 
 # %% ../nbs/01_data.ipynb #644d5523
 _DRAWN = re.compile(r'drawn(?::(\d+),(\d+)(?:,(\d+))?)?')
