@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CSV_CODES', 'FER2013_COUNTS', 'Faces', 'decode_image', 'usage_of', 'cache_folder', 'load_faces', 'identical_groups',
-           'copies_in', 'Split', 'split_faces', 'model_input', 'contact_sheet']
+           'copies_in', 'Split', 'hold_out', 'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
 import csv
@@ -717,7 +717,7 @@ def _content(image: np.ndarray) -> bytes:
     "What is the same for identical images only."
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
-# %% ../nbs/01_data.ipynb #ffc1779c
+# %% ../nbs/01_data.ipynb #47819804
 class Split(NamedTuple):
     "Faces to learn from, to select with and to test on; `kind` is 'official' or 'folders', `note` what every score must say."
     train: Faces
@@ -727,7 +727,7 @@ class Split(NamedTuple):
     note: str
 
 
-def _hold_out(faces: Faces, share: float, seed: int) -> np.ndarray:
+def hold_out(faces: Faces, share: float, seed: int) -> np.ndarray:
     "Which faces to hold out, (n,) bool: a share of each emotion, all copies of an image on one side. Raises `DataError`."
     counts = np.bincount(faces.labels, minlength=len(faces.emotions))
     wanted = np.clip(np.rint(share*counts), 1, counts - 1).astype(int)
@@ -747,16 +747,16 @@ def _hold_out(faces: Faces, share: float, seed: int) -> np.ndarray:
         raise DataError(f'No validation part can be held out for {short}: too few different images', f'add images of {short} to train/')
     return held[group_of]
 
-# %% ../nbs/01_data.ipynb #778cd2b5
+# %% ../nbs/01_data.ipynb #36100d33
 def _by_folders(faces: Faces, validation: float, seed: int, note: str = '') -> Split:
     "Hold out a part of train/, test on test/. Raises `DataError`."
     parts = np.char.partition(faces.names, '/')[:, 0] if len(faces) else faces.names
     train, test = faces[parts == 'train'], faces[parts == 'test']
     if not len(train) or not len(test): raise DataError(f'There are {len(train)} faces in train/ and {len(test)} in test/', 'load the whole data set')
-    held = _hold_out(train, validation, seed)
+    held = hold_out(train, validation, seed)
     return Split(train[~held], train[held], test, 'folders', note)
 
-# %% ../nbs/01_data.ipynb #1090ac2f
+# %% ../nbs/01_data.ipynb #8f924c36
 def split_faces(faces: Faces, split: str = 'auto', validation: float = .1, seed: int = 0) -> Split:
     """Training, validation and test faces. Raises `DataError` and `ParameterError`.
 
@@ -775,7 +775,7 @@ def split_faces(faces: Faces, split: str = 'auto', validation: float = .1, seed:
     if not len(train) or not (len(public) or len(private)): raise DataError('The official parts are not all there', "load the whole data set, or use split='folders'")
     if not len(private): return Split(train, public, public, 'official', 'PrivateTest is missing here: PublicTest both selects and scores')
     if len(public): return Split(train, public, private, 'official', '')
-    held = _hold_out(train, validation, seed)
+    held = hold_out(train, validation, seed)
     return Split(train[~held], train[held], private, 'official', 'PublicTest is missing here: a part of Training selects')
 
 # %% ../nbs/01_data.ipynb #42f726ba
