@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test test-full lab notebooks readme gallery lock clean
+.PHONY: help install run test test-full bench bench-train lab notebooks readme gallery lock clean
 help:
-	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|best]   faces to activation maps; the faces drawn here, or FER2013'
+	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best]   faces to activation maps; the faces drawn here, or FER2013'
+	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'
+	@echo 'make bench-train [MINUTES=n]   how fast training is here, beside plain Keras, and how accurate in n minutes; make bench runs every measurement'
 	@echo 'make notebooks   run all notebooks again, export the modules, make README; make lock compiles requirements.txt'
 
 install: $(INSTALLED)
@@ -20,7 +22,7 @@ $(INSTALLED): requirements.txt settings.ini setup.py
 	@touch $@
 
 run: install
-	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET))
+	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(PRETRAINED),--model default)
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
@@ -29,6 +31,11 @@ test: install
 test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	$(BIN)/python -m pytest -c .ci/pytest.ini .ci/tests
+
+bench: bench-train
+
+bench-train: install
+	$(BIN)/python .ci/bench_train.py $(if $(MINUTES),--minutes $(MINUTES))
 
 lab: install
 	$(BIN)/jupyter lab nbs

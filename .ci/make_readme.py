@@ -11,6 +11,10 @@ from nbconvert import MarkdownExporter
 
 root = Path(__file__).parent.parent
 notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
+for number, cell in enumerate(notebook.cells):
+    if cell.source.startswith("#| hide_input"):  # a text that is computed: only what it says
+        text = "\n\n".join(output["data"]["text/markdown"] for output in cell.outputs)
+        notebook.cells[number] = nbformat.v4.new_markdown_cell(text)
 notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
 for cell in notebook.cells:
     if cell.cell_type == "code":

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'ANSI', 'FIRST', 'PAGE', 'COMMANDS', 'OURS', 'notebooks_folder', 'Parameter', 'step_parameters',
-           'last_progress', 'progress_text', 'watch', 'StepFailed', 'run_step', 'summary_page', 'manifest_of',
-           'check_before', 'run_steps', 'read_value', 'make_parser', 'newest_scores', 'main']
+           'last_progress', 'progress_text', 'watch', 'StepFailed', 'run_step', 'summary_page', 'model_of', 'folder_of',
+           'without_training', 'check_before', 'run_steps', 'read_value', 'make_parser', 'newest_scores', 'main']
 
-# %% ../nbs/07_pipeline.ipynb #8fee3dc3
+# %% ../nbs/07_pipeline.ipynb #f82cf04c
 import argparse
 import ast
 import html
@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from . import core
 from .core import (MODEL_NAME, EmotionMapsError, MissingStepError, ParameterError, check_parameter, choose, clock, find_path, in_notebook,
                                place, read_json, write_whole)
-from .train import PRESETS, Recipe, recipe_from, require_model
+from .recipes import describe_model, pretrained_names
+from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder
 
 # %% ../nbs/07_pipeline.ipynb #b30d1cae
 STEPS = {'data': '01_data', 'train': '02_train', 'evaluate': '03_evaluate', 'maps': '04_activation_maps', 'browse': '06_browse'}
@@ -134,13 +135,13 @@ def run_step(notebook: str | Path, target: str | Path, parameters: Mapping[str, 
     os.replace(part, target)
     return target
 
-# %% ../nbs/07_pipeline.ipynb #e83b7805
+# %% ../nbs/07_pipeline.ipynb #e03fac7a
 def summary_page(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
     "Write `summary.html` for a run's folder: what was trained, its scores, every figure, the executed notebooks."
     folder = Path(folder)
     scores = read_json(folder/'scores.json') if (folder/'scores.json').exists() else {}
     say = lambda value: html.escape(str(value))
-    rows = [('data', Path(manifest['data']).name), ('note on the scores', manifest['note'])]
+    rows = [('data', Path(scores.get('data') or manifest['data']).name), ('note on the scores', scores.get('note', manifest['note']))]
     for name, found in (('accuracy', scores), ('without copies of training faces', scores.get('without_copies'))):
         if found: rows.append((name, '{:.3f} (95 % interval {:.3f} to {:.3f}, {} faces)'.format(found['accuracy'], *found['interval'], found['n'])))
     if scores: rows += [('macro-F1', f'{scores["macro_f1"]:.3f}'), ('floor', f'{scores["required_accuracy"]:.2f} {scores["verdict"]}')]
@@ -179,12 +180,28 @@ figure {{ margin: 2rem 0; }} img {{ max-width: 100%; height: auto; }} figcaption
 </body></html>
 '''
 
-# %% ../nbs/07_pipeline.ipynb #3d53522f
-def manifest_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    "The manifest of the model that these parameters (`model`, or `models`) name; {} when there is none."
-    model = parameters.get('model') or Path(parameters.get('models') or 'models')/f'{MODEL_NAME}.keras'
-    path = place(model).with_suffix('.json')
-    return read_json(path) if path.exists() else {}
+# %% ../nbs/07_pipeline.ipynb #32733547
+def model_of(parameters: Mapping[str, Any]) -> str:
+    "The model that these parameters (`model`, or `models`) name."
+    return str(parameters.get('model') or Path(parameters.get('models') or 'models')/f'{MODEL_NAME}.keras')
+
+
+def folder_of(parameters: Mapping[str, Any], trained_here: bool) -> Path:
+    "The run's folder, or the output folder when there is no model or it is not known what it looked at."
+    output, data = place(parameters.get('output') or 'activation_maps_output'), '' if trained_here else parameters.get('data')
+    try:
+        model = describe_model(model_of(parameters))
+        return run_folder(model, faces_of(model, data), output) if data else output/model.manifest.get('run', '')
+    except EmotionMapsError: return output
+
+
+def without_training(steps: Sequence[str], parameters: Mapping[str, Any], declared: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
+    "The steps when a network is given by name or path: there is nothing to train then. Raises `ParameterError` for a parameter that only training takes."
+    kept = [step for step in steps if step != 'train']
+    for name in parameters:
+        if not any(name in declared[step] for step in kept):
+            raise ParameterError(f'{name} is for training, and model={parameters["model"]} is already trained', f'leave out {name}, or model')
+    return kept
 
 
 def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
@@ -192,7 +209,7 @@ def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     data = str(parameters.get('data') or 'drawn')
     if data != 'kaggle' and data.split(':')[0] != 'drawn': find_path(data)
     if 'train' in steps: recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
-    elif set(steps) - {'data'}: require_model(parameters.get('model') or f'models/{MODEL_NAME}.keras')
+    elif set(steps) - {'data'}: describe_model(model_of(parameters))
 
 
 def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: str | Path | None = None) -> Path:
@@ -200,7 +217,9 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
     notebooks, parameters = Path(notebooks or notebooks_folder()), dict(parameters)
     declared = {step: step_parameters(notebooks/f'{STEPS[choose(step, STEPS, "step")]}.ipynb') for step in steps}
     for name in parameters: choose(name, {name for step in declared.values() for name in step}, 'parameter')
-    if 'models' in parameters: parameters.setdefault('model', str(Path(parameters['models'])/f'{MODEL_NAME}.keras'))
+    if parameters.get('model') and 'train' in steps: steps = without_training(steps, parameters, declared)
+    if parameters.get('model') in pretrained_names(): parameters.setdefault('data', 'drawn')
+    if 'models' in parameters: parameters.setdefault('model', model_of(parameters))
     check_before(steps, parameters)
     output = place(parameters.get('output') or 'activation_maps_output')
     waiting = output/f'.running-{os.getpid()}'
@@ -210,8 +229,8 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
             after_training = 'train' in steps[:number - 1]  # the model's manifest then names the data
             given = {name: value for name, value in parameters.items() if name in declared[step] and not (after_training and name == 'data')}
             run_step(notebooks/f'{STEPS[step]}.ipynb', waiting/f'{STEPS[step]}.ipynb', given, f'{number}/{len(steps)} {step}')
-    finally: folder = _move_notebooks(waiting, output/manifest_of(parameters).get('run', ''))
-    if folder != output: summary_page(folder, manifest_of(parameters))
+    finally: folder = _move_notebooks(waiting, folder_of(parameters, 'train' in steps))
+    if folder != output and (manifest := describe_model(model_of(parameters)).manifest): summary_page(folder, manifest)
     return folder
 
 

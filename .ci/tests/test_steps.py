@@ -194,3 +194,16 @@ def test_make_run_in_a_fresh_clone(root, tmp_path):
     assert scores["accuracy"] > 0.9
     status = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path / "clone", capture_output=True, text=True, check=True)
     assert status.stdout == ""
+
+
+def test_run_with_the_shipped_network_trains_nothing(root, tmp_path):
+    done = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--data", TINY, "--output", tmp_path / "output", "--show-filters", "2"],
+                          cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = next((tmp_path / "output").glob("pretrained_default_on_*"))
+    assert sorted(path.stem for path in (folder / "notebooks").glob("*.ipynb")) == ["01_data", "03_evaluate", "04_activation_maps"]
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["model"] == "default.npz" and "not the faces the network was trained on (fer2013.zip)" in scores["note"]
+    assert (folder / "summary.html").is_file() and [path.name for path in (tmp_path / "output").iterdir() if not path.name.startswith(".")] == [folder.name]
+    refused = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--epochs", "2"], cwd=root, capture_output=True, text=True)
+    assert refused.returncode == 2 and "epochs is for training" in refused.stderr

@@ -22,6 +22,8 @@ from emotion_maps.activation_maps import activation_maps, overlay
 maps = activation_maps(trained.model, faces.images[:3])
 assert [tuple(layer.shape) for layer in maps.values()] == [(3, 48, 48, 4), (3, 24, 24, 6), (3, 12, 12, 8)]
 picture = overlay(faces.images[0], maps['block1_conv1'][0, ..., 0])
+from emotion_maps.recipes import load_pretrained
+assert load_pretrained('default').predict(faces.images[:5, ..., None].astype('float32'), verbose=0).shape == (5, 7)
 from PIL import Image
 Image.fromarray(picture).save('overlay.png')
 assert not {'nbdev', 'fastcore'} & set(sys.modules)

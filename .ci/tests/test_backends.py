@@ -1,0 +1,155 @@
+"""Training under every Keras backend that is installed: the same seed, the same weights; killed or not; and the saved files open in all of them."""
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+BACKENDS = ("tensorflow", "jax", "torch")
+NAME = "best_emotion_model"
+PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}  # an accelerator may add in another order
+
+TRAIN = """
+import sys
+import numpy as np
+from emotion_maps.backend import import_keras
+from emotion_maps.train import train
+
+keras = import_keras()
+
+class PullThePlug(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch: raise KeyboardInterrupt
+
+def run(*callbacks):
+    return train('drawn:140,70', preset='hour', seed=5, models=sys.argv[1], epochs=3, small_share=.34, batch_size=42, filters=(4, 6, 8), convolutions=2,
+                 dense=(16,), dense_norm=True, standardize=True, initializer='glorot_uniform', callbacks=callbacks)
+
+for epoch in map(int, sys.argv[3:]):
+    try: run(PullThePlug(epoch))
+    except KeyboardInterrupt: print('interrupted before epoch', epoch + 1)
+if len(sys.argv) == 3:
+    trained = run()
+    np.save(sys.argv[1] + '/answers.npy', trained.model.predict(np.load(sys.argv[2]), verbose=0))
+    np.savez(sys.argv[1] + '/weights.npz', *trained.model.get_weights())
+"""
+
+OPEN = """
+import sys
+import numpy as np
+import keras
+
+faces, target, *paths = sys.argv[1:]
+for number, path in enumerate(paths):
+    model = keras.saving.load_model(path)
+    np.save(f'{target}/{number}.npy', model.predict(np.load(faces), verbose=0))
+assert not any(name.startswith('emotion_maps') for name in sys.modules)
+print(keras.config.backend())
+"""
+
+
+def need(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"pip install {backend} to run this test")
+
+
+def run_python(source, backend, *arguments, cwd):
+    """What Python source prints in a process of its own under a backend."""
+    command = [sys.executable, "-c", source, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **PROCESSOR, "KERAS_BACKEND": backend}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """The path of fixed images that every network is asked about."""
+    path = tmp_path_factory.mktemp("faces") / "faces.npy"
+    np.save(path, np.random.default_rng(0).uniform(0, 255, (20, 48, 48, 1)).astype("float32"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(root, faces, tmp_path_factory):
+    """A function: the folder of the network that a backend trained, trained when first asked for."""
+    @functools.cache
+    def folder(backend):
+        models = tmp_path_factory.mktemp("models") / backend
+        run_python(TRAIN, backend, models, faces, cwd=root)
+        return models
+    return folder
+
+
+def manifest_of(folder):
+    return json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
+
+
+def without_time(history):
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
+
+
+def assert_same_training(one, two):
+    """Every number of the history, every answer and every weight of the saved network, to the last bit."""
+    assert without_time(manifest_of(one)["history"]) == without_time(manifest_of(two)["history"])
+    np.testing.assert_array_equal(np.load(one / "answers.npy"), np.load(two / "answers.npy"))
+    left, right = (np.load(folder / "weights.npz") for folder in (one, two))
+    assert set(left) == set(right) and len(left) > 40
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_manifest_of_a_training(backend, trained):
+    need(backend)
+    manifest = manifest_of(trained(backend))
+    assert manifest["backend"] == backend and backend in manifest["versions"] and manifest["accelerators"] == []
+    assert [epoch["size"] for epoch in manifest["history"]] == [32, 48, 48]
+    assert all(np.isfinite(value) for epoch in manifest["history"] for value in epoch.values())
+    rates = [epoch["learning_rate"] for epoch in manifest["history"]]
+    assert all(before > after for before, after in pairwise(rates)) and rates[-1] < 1e-6  # one schedule runs through both sizes
+    assert manifest["scores"]["best_epoch"] > 1
+    assert set(manifest["files"]) == {f"{NAME}.keras", f"{NAME}.h5"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_seed_same_weights(backend, trained, faces, root, tmp_path):
+    need(backend)
+    run_python(TRAIN, backend, tmp_path / "again", faces, cwd=root)
+    assert_same_training(trained(backend), tmp_path / "again")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_interrupted_training_ends_as_an_unbroken_one(backend, trained, faces, root, tmp_path):
+    """Interrupted between the sizes of face, again among the large ones, then ended in a new process."""
+    need(backend)
+    models = tmp_path / "interrupted"
+    printed = run_python(TRAIN, backend, models, faces, 1, 2, cwd=root)
+    assert printed.splitlines() == [f"interrupted before epoch {epoch}" for epoch in (2, 3)]
+    (state,) = models.glob("runs/*/state.npz")
+    with np.load(state, allow_pickle=False) as saved:
+        assert [epoch["size"] for epoch in json.loads(str(saved["facts"]))["history"]] == [32, 48]
+    assert not (models / f"{NAME}.keras").exists()
+    run_python(TRAIN, backend, models, faces, cwd=root)
+    assert_same_training(trained(backend), models)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_saved_networks_of_every_backend_open(backend, trained, faces, tmp_path):
+    """Both files of every backend, opened by Keras alone, give the answers of the process that trained them."""
+    need(backend)
+    makers = [maker for maker in BACKENDS if importlib.util.find_spec(maker)]
+    paths = [trained(maker) / f"{NAME}{ending}" for maker in makers for ending in (".keras", ".h5")]
+    assert run_python(OPEN, backend, faces, tmp_path, *paths, cwd=tmp_path).split() == [backend]
+    for number, path in enumerate(paths):
+        due, answers = np.load(path.parent / "answers.npy"), np.load(tmp_path / f"{number}.npy")
+        assert np.ptp(due, axis=0).max() > 0.01  # the images are told apart, so the agreement says something
+        np.testing.assert_allclose(answers, due, rtol=0, atol=1e-5, err_msg=f"{path.parent.name}'s {path.suffix} under {backend}")
