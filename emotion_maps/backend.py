@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDE', 'import_keras', 'backend_name', 'compiled', 'to_numpy', 'accelerators', 'processor_has_bfloat16',
-           'choose_precision', 'compile_steps', 'training_layout', 'fast_normalization', 'affine']
+           'choose_precision', 'compile_steps', 'training_layout', 'fast_normalization', 'seed_epoch', 'affine']
 
 # %% ../nbs/00b_backend.ipynb #06daf966
 import os
@@ -133,6 +133,13 @@ def fast_normalization() -> type:
             return torch.nn.functional.batch_norm(inputs, *running, self.gamma.value, self.beta.value, bool(training), 1 - self.momentum, self.epsilon)
 
     return TorchNormalization
+
+# %% ../nbs/00b_backend.ipynb #2c8df5df
+def seed_epoch(seed: int, epoch: int) -> None:
+    "Under torch, seed the generator that dropout draws from, so that an epoch can be repeated exactly; nothing elsewhere."
+    if backend_name() != 'torch': return
+    import torch
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
 
 # %% ../nbs/00b_backend.ipynb #c35381b5
 def affine(images: Any, rows: Any) -> Any:

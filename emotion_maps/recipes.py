@@ -92,7 +92,7 @@ def trials(folder: str | Path | None = None) -> Any:
                      'kept': kept['val_accuracy'], 'seed': run['seed'], 'what changed': run.get('about', '')})
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
 
-# %% ../nbs/02a_recipes.ipynb #73cc35a6
+# %% ../nbs/02a_recipes.ipynb #0eb9a212
 USES = """It names which of seven posed or found expressions people once saw in a small, upright, cropped, gray picture of a face. It does not know what anybody feels.
 Use it to study networks: what their filters respond to, where on the face, and whether that matters. That is what it was trained for.
 Do not use it to judge people: not for hiring, teaching, policing, borders, insurance, medicine or advertising, and not on people who have not agreed. Naming emotions of people at work or in education is prohibited in the European Union (Regulation 2024/1689, article 5).
@@ -111,19 +111,19 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
     lines = [f"### `{manifest['name']}`", '',
              f"**Network.** Three blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}. "
-             f"One forward pass a face; weights shipped as float16.",
-             f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.",
-             f"**Protocol.** PublicTest chose among epochs and recipes, so its figure is a little too good; PrivateTest was not used. {len(manifest['history'])} epochs in {manifest['duration_seconds']/60:.0f} minutes ({manifest['backend']}, {manifest['precision']}).",
+             f"One forward pass a face; weights shipped as float16.", '',
+             f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
+             f"**Protocol.** PublicTest chose among epochs and recipes, so its figure is a little too good; PrivateTest was not used. {len(manifest['history'])} epochs in {manifest['duration_seconds']/60:.0f} minutes ({manifest['backend']}, {manifest['precision']}).", '',
              f"**Accuracy** on PublicTest: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies'])}. Macro-F1 {result['macro_f1']:.3f}.", '',
              '| emotion | precision | recall | F1 | faces |', '|---|---|---|---|---|',
              *(f"| {emotion} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',
-             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests).",
+             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests).", '',
              '**Takes for another, most often:** ' + ', '.join(f'{emotions[truth]} for {emotions[answer]} ({shares[truth, answer]:.0%})' for truth, answer in worst) + '.']
     if result.get('answered'):
         row = min(result['answered'], key=lambda row: abs(row['coverage_asked'] - .8))
-        lines.append(f"**When it may say \"unsure\"**: asked to answer {row['coverage_asked']:.0%}, it answered {row['answered']:.1%} of PublicTest and was right on {row['accuracy']:.1%} of them.")
+        lines.append(f"\n**When it may say \"unsure\"**: asked to answer {row['coverage_asked']:.0%}, it answered {row['answered']:.1%} of PublicTest and was right on {row['accuracy']:.1%} of them.")
     if result.get('stress'):
         lines += ['', '| the same faces | accuracy | mean confidence |', '|---|---|---|',
-                  *(f"| {name} | {row['accuracy']:.1%} | {row['mean_confidence']:.1%} |" for name, row in result['stress'].items()), '',
+                  *(f"| {row['change']} | {row['accuracy']:.1%} | {row['mean_confidence']:.1%} |" for row in result['stress']), '',
                   'Where confidence stays above accuracy, the network does not notice that it is out of its depth.']
     return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', f"`{manifest['command']}`  ", f"`{result['command']}`"])

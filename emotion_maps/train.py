@@ -10,7 +10,7 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'three_blocks', 'Recipe',
            'faces_of', 'run_folder', 'train', 'publish', 'curves_figure', 'training_command', 'write_result',
            'demo_training']
 
-# %% ../nbs/02_train.ipynb #40e3ca3b
+# %% ../nbs/02_train.ipynb #ecf32ef9
 import json
 import logging
 import os
@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .augment import CHANGES, Augmentation, change, random_changes, resized
-from .backend import accelerators, backend_name, choose_precision, compile_steps, fast_normalization, import_keras, training_layout
+from .backend import accelerators, backend_name, choose_precision, compile_steps, fast_normalization, import_keras, seed_epoch, training_layout
 from .core import (IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, Progress, choose, file_name,
                                fingerprint, place, read_json, write_json, write_whole)
 from .data import Faces, Split, hold_out, load_faces, model_input, split_faces
 
-# %% ../nbs/02_train.ipynb #2463c5c6
+# %% ../nbs/02_train.ipynb #bbf083c2
 def three_blocks(filters: Sequence[int] = (32, 64, 128), convolutions: int = 1, classes: int = 7, dense: Sequence[int] = (512, 256),
                  block_dropout: float = .25, dense_dropout: float = .5, norm_momentum: float = .99, dense_norm: bool = False,
                  standardize: bool = False, initializer: str = 'glorot_uniform', precision: str = 'float32', twin: int = 0) -> Any:
@@ -45,7 +45,7 @@ def three_blocks(filters: Sequence[int] = (32, 64, 128), convolutions: int = 1, 
     normalization = fast_normalization() if turned else layers.BatchNormalization
     images = keras.Input((size, size, 1), name='faces')
     x = layers.Rescaling(1/255, name='scale')(images)
-    if standardize: x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-3, center=False, scale=False, name='standardize')(x)
+    if standardize: x = layers.GroupNormalization(groups=1, axis=-1, epsilon=1e-3, center=False, scale=False, name='standardize')(x)
     if turned: x = layers.Permute((3, 1, 2), name='channels_first', dtype=policy)(x)
     for block, count in enumerate(filters, 1):
         for step in range(1, convolutions + 1):
@@ -186,7 +186,7 @@ def with_faces(network: Any, images: np.ndarray) -> Any:
     inputs = [keras.Input((), dtype='int32', name='numbers'), keras.Input((CHANGES,), name='changes'), keras.Input((), dtype='int32', name='partners')]
     return keras.Model(inputs, network(FaceTable()(*inputs)))
 
-# %% ../nbs/02_train.ipynb #320d7ada
+# %% ../nbs/02_train.ipynb #56008647
 def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: int = IMAGE_SIZE) -> Any:
     "A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 13) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle."
 
@@ -199,7 +199,8 @@ def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: i
 
         def __getitem__(self, number: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
             order = np.random.default_rng((seed, self.epoch)).permutation(len(targets))
-            chosen = order[len(order)*number//len(self):len(order)*(number + 1)//len(self)]  # no small last batch: it cannot be normalized
+            count = len(order)//len(self)  # the same for every batch, or XLA would compile each size; a few faces wait for the next epoch
+            chosen = order[number*count:(number + 1)*count]
             changes, partners = random_changes(len(chosen), recipe.augmentation, (seed, self.epoch, number), size)
             own, wanted = changes[:, 8:9], targets[chosen]
             return (chosen.astype('int32'), changes, partners), own*wanted + (1 - own)*wanted[partners]
@@ -283,8 +284,8 @@ def make_callbacks(recipe: Recipe, checkpoint: Path) -> list[Any]:
         callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor='val_accuracy', factor=.5, patience=recipe.plateau_patience))
     return callbacks
 
-# %% ../nbs/02_train.ipynb #2924fefd
-def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict], bar: Progress, resumed: bool) -> Any:
+# %% ../nbs/02_train.ipynb #de11df46
+def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict], bar: Progress, resumed: bool, seed: int) -> Any:
     "The callback that comes last: history, progress, state."
     keras = import_keras()
     memory = [{name: getattr(callback, name) for name in _remembered(callback)} for callback in callbacks] if resumed else []
@@ -297,6 +298,7 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             batches.epoch, self.started = epoch, time.monotonic()
+            seed_epoch(seed, epoch)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None: bar.advance(_work(batches.size))
 
@@ -311,7 +313,7 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
 
     return Keeper()
 
-# %% ../nbs/02_train.ipynb #c98a90e4
+# %% ../nbs/02_train.ipynb #c0e6f7da
 def _work(size: int) -> float: return (size/IMAGE_SIZE)**2
 
 
@@ -337,7 +339,7 @@ def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed
     work = [len(batches)*_work(pixels)*(last - first) for (pixels, last), first in zip(recipe.phases, (0, *(last for _, last in recipe.phases)))]
     with Progress(sum(work), 'Training', len(batches)*sum(_work(epoch['size']) for epoch in history)) as bar:
         model.fit(batches, shuffle=False, validation_data=validation, epochs=end, initial_epoch=len(history), verbose=0,
-                  callbacks=[*ours, _keeper(folder, batches, ours, history, bar, resumed), *callbacks])
+                  callbacks=[*ours, _keeper(folder, batches, ours, history, bar, resumed, seed), *callbacks])
     return history
 
 
