@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'open_pretrained', 'load_pretrained', 'open_model',
-           'describe_model', 'trials', 'model_card']
+           'describe_model', 'trials', 'trials_figure', 'model_card']
 
-# %% ../nbs/02a_recipes.ipynb #078935bb
+# %% ../nbs/02a_recipes.ipynb #5ba1a7ab
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,25 @@ def trials(folder: str | Path | None = None) -> Any:
                      'minutes': run['duration_seconds']/60, 'backend': run['backend'], 'training': history[-1]['accuracy'], 'last': history[-1]['val_accuracy'],
                      'kept': kept['val_accuracy'], 'seed': run['seed'], 'what changed': run.get('about', '')})
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
+
+# %% ../nbs/02a_recipes.ipynb #b3bb8169
+def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None = None) -> Any:
+    "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named), on training and validation faces: a matplotlib figure."
+    import matplotlib.pyplot as plt
+    folder = Path(folder) if folder else place('nbs')/'results'
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout='constrained')
+    for path, color in zip(sorted(folder.glob('02*_train_*.json')), plt.colormaps['tab10'].colors*10):
+        name, history = path.stem.split('_train_')[1], read_json(path).get('history')
+        if not history or names and name not in names: continue
+        epochs = [epoch['epoch'] for epoch in history]
+        axes.plot(epochs, [epoch['val_accuracy'] for epoch in history], color=color, label=name)
+        axes.plot(epochs, [epoch['accuracy'] for epoch in history], color=color, linestyle=':')
+    axes.set(xlabel='epoch', ylabel='accuracy', title='Validation (lines) and training with augmentation and dropout (dots)')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(alpha=.25)
+    if axes.lines: axes.legend(frameon=False, loc='lower right')
+    plt.close(figure)
+    return figure
 
 # %% ../nbs/02a_recipes.ipynb #0eb9a212
 USES = """It names which of seven posed or found expressions people once saw in a small, upright, cropped, gray picture of a face. It does not know what anybody feels.

@@ -57,6 +57,11 @@ print(keras.config.backend())
 """
 
 
+def slow(*backends):
+    """Backends that only make test-full takes the time for: jax compiles for most of a minute."""
+    return [pytest.param(backend, marks=pytest.mark.slow) for backend in backends]
+
+
 def need(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"pip install {backend} to run this test")
@@ -120,14 +125,14 @@ def test_manifest_of_a_training(backend, trained):
     assert set(manifest["files"]) == {f"{NAME}.keras", f"{NAME}.h5"}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["tensorflow", *slow("jax", "torch")])
 def test_same_seed_same_weights(backend, trained, faces, root, tmp_path):
     need(backend)
     run_python(TRAIN, backend, tmp_path / "again", faces, cwd=root)
     assert_same_training(trained(backend), tmp_path / "again")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", *slow("jax")])
 def test_interrupted_training_ends_as_an_unbroken_one(backend, trained, faces, root, tmp_path):
     """Interrupted between the sizes of face, again among the large ones, then ended in a new process."""
     need(backend)

@@ -197,11 +197,12 @@ def test_make_run_in_a_fresh_clone(root, tmp_path):
 
 
 def test_run_with_the_shipped_network_trains_nothing(root, tmp_path):
-    done = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--data", TINY, "--output", tmp_path / "output", "--show-filters", "2"],
+    done = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--data", TINY, "--output", tmp_path / "output",
+                           "--show-filters", "2", "--layers", "block1_conv1", "--images", "1"],
                           cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = next((tmp_path / "output").glob("pretrained_default_on_*"))
-    assert sorted(path.stem for path in (folder / "notebooks").glob("*.ipynb")) == ["01_data", "03_evaluate", "04_activation_maps"]
+    assert sorted(path.stem for path in (folder / "notebooks").glob("*.ipynb")) == ["01_data", "03_evaluate", "04_activation_maps", "06_browse"]
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["model"] == "default.npz" and "not the faces the network was trained on (fer2013.zip)" in scores["note"]
     assert (folder / "summary.html").is_file() and [path.name for path in (tmp_path / "output").iterdir() if not path.name.startswith(".")] == [folder.name]
