@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from emotion_maps.augment import resized
-from emotion_maps.backend import accelerators, backend_name, choose_precision, compile_steps, import_keras
+from emotion_maps.backend import accelerators, backend_name, choose_precision, import_keras
 from emotion_maps.core import IMAGE_SIZE
 from emotion_maps.data import load_faces, split_faces
-from emotion_maps.train import PRESETS, fit, make_optimizer, one_hot, save_state, three_blocks, training_batches, validation_batches, versions, with_faces
+from emotion_maps.train import PRESETS, fit, one_hot, ready_to_fit, save_state, three_blocks, versions
 
 keras = import_keras()
 PRESET = "hour"
@@ -47,16 +47,6 @@ def plain_network(classes):
     model = keras.Model(images, three_blocks(**RECIPE.shape, classes=classes)(x))
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     return model
-
-
-def our_network(split, size):
-    """The network as emotion_maps.train trains it on faces of one size, with its batches to train and to validate on."""
-    network = three_blocks(**RECIPE.shape, classes=len(split.train.emotions), precision=POLICY, twin=size)
-    model = with_faces(network, resized(np.concatenate([split.train.images, split.validation.images]), size))
-    batches = training_batches(one_hot(split.train), RECIPE, 0, size)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=RECIPE.label_smoothing)
-    model.compile(make_optimizer(RECIPE, len(batches)), loss, metrics=["accuracy"], jit_compile=compile_steps())
-    return model, batches, validation_batches(one_hot(split.validation), len(split.train), size)
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -109,7 +99,7 @@ def plain_contender(split):
 
 
 def our_contender(split, size):
-    model, batches, validation = our_network(split, size)
+    model, batches, validation = ready_to_fit(split, RECIPE, size, precision=POLICY)
 
     def train(number, watch):
         batches.epoch = number

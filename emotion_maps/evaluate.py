@@ -10,7 +10,7 @@ __all__ = ['VERDICTS', 'STRESS', 'Answers', 'predict', 'accuracy_interval', 'f1_
            'mistakes_figure', 'judge', 'verdict_in_words', 'note_of', 'training_copies', 'stress_test', 'stress_figure',
            'save_scores']
 
-# %% ../nbs/03_evaluate.ipynb #26a35165
+# %% ../nbs/03_evaluate.ipynb #f71f78eb
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from .core import (EMOTION_ACTION_UNITS, EMOTIONS, DataError, EmotionMapsError, 
                                write_whole)
 from .data import Faces, Split, copies_in
 from .recipes import open_model
-from .train import Trained, faces_of, split_fingerprint, versions
+from .train import Trained, confidence_quantiles, faces_of, split_fingerprint, versions
 
 # %% ../nbs/03_evaluate.ipynb #082706ef
 class Answers(NamedTuple):
@@ -143,7 +143,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
             'bins': {name: values.tolist() for name, values in table._asdict().items()},
             'shares': shares, 'accuracy_of_share': selective_accuracy(probabilities, labels, shares).tolist()}
 
-# %% ../nbs/03_evaluate.ipynb #cf1c0528
+# %% ../nbs/03_evaluate.ipynb #21da1049
 def confidence_threshold(manifest: Mapping[str, Any], coverage: float, probabilities: np.ndarray | None = None) -> float:
     "The confidence, 0…1, that a share `coverage` of answers reach: by the manifest's calibration, or by at least 100 `probabilities` (n, classes). Raises `ParameterError`."
     if not 0 < coverage <= 1: raise ParameterError(f'coverage={coverage!r} is no share', 'give a number between 0 and 1, such as 0.8')
@@ -151,7 +151,7 @@ def confidence_threshold(manifest: Mapping[str, Any], coverage: float, probabili
     if quantiles is None:
         if probabilities is None or len(probabilities) < 100:
             raise ParameterError('It is not known how sure this network usually is', "ask about at least 100 faces at once, or take a network with a manifest: open_model('default')")
-        quantiles = np.quantile(probabilities.max(1).astype('float64'), np.linspace(0, 1, 101))
+        quantiles = confidence_quantiles(probabilities)
     return float(np.interp(1 - coverage, np.linspace(0, 1, len(quantiles)), quantiles)) if coverage < 1 else 0.
 
 

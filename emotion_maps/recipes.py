@@ -6,7 +6,7 @@
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'open_pretrained', 'load_pretrained', 'open_model',
            'describe_model', 'trials', 'trials_figure', 'model_card']
 
-# %% ../nbs/02a_recipes.ipynb #5ba1a7ab
+# %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,9 +17,9 @@ import numpy as np
 
 from .backend import import_keras
 from .core import ModelError, choose, place, read_json, write_json, write_whole
-from .train import Trained, kept_epoch, load_trained, recipe_from, require_model, three_blocks, training_command
+from .train import Trained, kept_epoch, load_trained, manifest_beside, recipe_from, require_model, three_blocks, training_command
 
-# %% ../nbs/02a_recipes.ipynb #022efbca
+# %% ../nbs/02a_recipes.ipynb #7232d601
 def weights_folder() -> Path:
     "The folder of the package that holds the shipped weights."
     return Path(str(files('emotion_maps')))/'weights'
@@ -76,7 +76,7 @@ def describe_model(model: str | Path) -> Trained:
     "As `open_model`, but without loading the network (`.model` is None): its manifest, {} when it has none, and its path."
     if str(model) in pretrained_names(): return Trained(None, _manifest(str(model), weights_folder()), weights_folder()/f'{model}.npz')
     path = require_model(model)
-    return Trained(None, read_json(path.with_suffix('.json')) if path.with_suffix('.json').exists() else {}, path)
+    return Trained(None, manifest_beside(path), path)
 
 # %% ../nbs/02a_recipes.ipynb #758aac02
 def trials(folder: str | Path | None = None) -> Any:

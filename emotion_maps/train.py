@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'three_blocks', 'Recipe', 'recipe_from', 'one_hot', 'with_faces',
-           'training_batches', 'validation_batches', 'teaching', 'make_optimizer', 'save_state', 'load_state',
-           'make_callbacks', 'fit', 'kept_epoch', 'held_out', 'fit_temperature', 'calibrate', 'save_model', 'versions',
-           'peak_memory', 'Trained', 'split_fingerprint', 'require_model', 'load_trained', 'run_fingerprint',
-           'faces_of', 'run_folder', 'train', 'publish', 'curves_figure', 'training_command', 'write_result',
-           'demo_training']
+           'training_batches', 'validation_batches', 'teaching', 'make_optimizer', 'save_state', 'saved_history',
+           'load_state', 'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'held_out', 'fit_temperature',
+           'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint',
+           'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'train',
+           'publish', 'curves_figure', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -243,7 +243,7 @@ def make_optimizer(recipe: Recipe, steps: int) -> Any:
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['gamma', 'beta', 'bias'])
     return optimizer
 
-# %% ../nbs/02_train.ipynb #3c2b5749
+# %% ../nbs/02_train.ipynb #72800179
 MEMORY = {'EarlyStopping': ('wait', 'best', 'best_epoch', 'stopped_epoch'), 'ReduceLROnPlateau': ('wait', 'best', 'cooldown_counter'),
           'ModelCheckpoint': ('best',)}  # what Keras' callbacks remember from epoch to epoch
 
@@ -261,6 +261,12 @@ def save_state(path: Path, model: Any, callbacks: Sequence[Any], history: list[d
     arrays = {f'variable{number:04}': keras.ops.convert_to_numpy(variable.value) for number, variable in enumerate(variables)}
     memory = [{name: None if getattr(callback, name) is None else float(getattr(callback, name)) for name in _remembered(callback)} for callback in callbacks]
     with write_whole(path) as part: np.savez(part, facts=np.array(json.dumps({'history': history, 'memory': memory})), **arrays)
+
+
+def saved_history(path: Path) -> list[dict]:
+    "The history in a saved state; empty when there is none."
+    if not path.exists(): return []
+    with np.load(path, allow_pickle=False) as state: return json.loads(str(state['facts']))['history']
 
 
 def load_state(path: Path, model: Any, callbacks: Sequence[Any] = ()) -> list[dict]:
@@ -313,40 +319,46 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
 
     return Keeper()
 
-# %% ../nbs/02_train.ipynb #c0e6f7da
+# %% ../nbs/02_train.ipynb #f59f8cfd
+def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
+    wanted, given = [weight.shape for weight in model.weights], [weight.shape for weight in weights]
+    if wanted != given: raise ModelError(f'The network to start from has {len(given)} arrays of weights of other shapes than this recipe\'s {len(wanted)}', 'give one of the same shape, or leave out start')
+    model.set_weights(list(weights))
+
+
+def ready_to_fit(split: Split, recipe: Recipe, size: int, seed: int = 0, precision: str = 'float32', start: Sequence[np.ndarray] = (),
+                 targets: np.ndarray | None = None) -> tuple[Any, Any, Any]:
+    "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches."
+    keras = import_keras()
+    model = three_blocks(**recipe.shape, classes=len(split.train.emotions), precision=precision, twin=size)
+    if start: _begin_with(model, start)
+    model = with_faces(model, resized(np.concatenate([split.train.images, split.validation.images]), size))
+    batches = training_batches(one_hot(split.train) if targets is None else targets, recipe, seed, size)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=['accuracy'], jit_compile=compile_steps())
+    return model, batches, validation_batches(one_hot(split.validation), len(split.train), size)
+
+# %% ../nbs/02_train.ipynb #6b106b40
 def _work(size: int) -> float: return (size/IMAGE_SIZE)**2
 
 
 def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed: int, precision: str, callbacks: Sequence[Any],
-           start: Sequence[np.ndarray], targets: np.ndarray) -> list[dict]:
+           start: Sequence[np.ndarray], targets: np.ndarray | None) -> list[dict]:
     "Train on faces of one size until epoch `end`, going on from the state in `folder`: the history."
     keras = import_keras()
     keras.utils.set_random_seed(seed)
-    history, state, classes = [], folder/'state.npz', len(split.train.emotions)
-    if state.exists():
-        with np.load(state, allow_pickle=False) as saved: history = json.loads(str(saved['facts']))['history']
+    state = folder/'state.npz'
+    history = saved_history(state)
     resumed = bool(history) and history[-1]['size'] == size
     if history and (history[-1]['size'] > size or len(history) >= end or resumed and _ended(recipe, history)): return history
-    model = three_blocks(**recipe.shape, classes=classes, precision=precision, twin=size)
-    if start and not history: _begin_with(model, start)
-    model = with_faces(model, resized(np.concatenate([split.train.images, split.validation.images]), size))
-    batches = training_batches(targets, recipe, seed, size)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=['accuracy'], jit_compile=compile_steps())
+    model, batches, validation = ready_to_fit(split, recipe, size, seed, precision, () if history else start, targets)
     ours = make_callbacks(recipe, folder/'part.weights.h5')
     if history: load_state(state, model, ours if resumed else ())
-    validation = validation_batches(one_hot(split.validation), len(split.train), size)
     work = [len(batches)*_work(pixels)*(last - first) for (pixels, last), first in zip(recipe.phases, (0, *(last for _, last in recipe.phases)))]
     with Progress(sum(work), 'Training', len(batches)*sum(_work(epoch['size']) for epoch in history)) as bar:
         model.fit(batches, shuffle=False, validation_data=validation, epochs=end, initial_epoch=len(history), verbose=0,
                   callbacks=[*ours, _keeper(folder, batches, ours, history, bar, resumed, seed), *callbacks])
     return history
-
-
-def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
-    wanted, given = [weight.shape for weight in model.weights], [weight.shape for weight in weights]
-    if wanted != given: raise ModelError(f'The network to start from has {len(given)} arrays of weights of other shapes than this recipe\'s {len(wanted)}', 'give one of the same shape, or leave out start')
-    model.set_weights(list(weights))
 
 
 def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: str = 'float32', callbacks: Sequence[Any] = (),
@@ -357,7 +369,7 @@ def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: st
     folder.mkdir(parents=True, exist_ok=True)
     (folder/'part.weights.h5').unlink(missing_ok=True)
     for size, end in recipe.phases:
-        history = _phase(split, recipe, size, end, folder, seed, precision, callbacks, start, one_hot(split.train) if targets is None else targets)
+        history = _phase(split, recipe, size, end, folder, seed, precision, callbacks, start, targets)
         if not np.isfinite(history[-1]['loss']):
             raise ModelError(f'The loss became {history[-1]["loss"]} in epoch {len(history)}', f'train with a learning_rate below {recipe.learning_rate}')
     shape = recipe.shape | {'classes': len(split.train.emotions)}
@@ -378,7 +390,7 @@ def _ended(recipe: Recipe, history: list[dict]) -> bool:
     stopped = recipe.patience and len(accuracies) - 1 - int(np.argmax(accuracies)) >= recipe.patience
     return len(history) >= recipe.epochs or bool(stopped) or not np.isfinite(history[-1]['loss'])
 
-# %% ../nbs/02_train.ipynb #b3143be8
+# %% ../nbs/02_train.ipynb #994aa067
 FEWEST = 100  # faces to calibrate on
 
 
@@ -401,6 +413,11 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(surprise, bounds=(np.log(.1), np.log(10)), method='bounded').x))
 
 
+def confidence_quantiles(probabilities: np.ndarray) -> np.ndarray:
+    "The confidence, 0…1, that 0, 1, … 100 % of the answers (n, classes) do not exceed: (101,) float64."
+    return np.quantile(probabilities.max(1).astype('float64'), np.linspace(0, 1, 101))
+
+
 def calibrate(model: Any, faces: Faces) -> dict[str, Any]:
     "Fold the temperature fitted on `faces` into the model's last layer: what was found, for the manifest. Nothing changes when there are no faces."
     if not len(faces): return {'faces': 0, 'temperature': 1.}
@@ -410,7 +427,7 @@ def calibrate(model: Any, faces: Faces) -> dict[str, Any]:
     last.set_weights([weight/temperature for weight in last.get_weights()])
     probabilities = model.predict(images, batch_size=256, verbose=0)
     return {'faces': len(faces), 'temperature': temperature, 'accuracy': float((probabilities.argmax(1) == faces.labels).mean()),
-            'confidence_quantiles': np.quantile(probabilities.max(1).astype('float64'), np.linspace(0, 1, 101)).round(5).tolist()}
+            'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}
 
 # %% ../nbs/02_train.ipynb #5b91b418
 def save_model(model: Any, path: str | Path) -> Path:
@@ -437,7 +454,7 @@ def peak_memory() -> int | None:
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//(1 if sys.platform != 'darwin' else 1024)//1024
 
-# %% ../nbs/02_train.ipynb #849cf60b
+# %% ../nbs/02_train.ipynb #5eca9236
 class Trained(NamedTuple):
     "A model read from disk, its manifest ({} when it has none) and its path."
     model: Any
@@ -457,10 +474,16 @@ def require_model(path: str | Path) -> Path:
     raise MissingStepError(f'There is no trained model at {path}', 'train one first (`emotion-maps train`, or papermill nbs/02_train.ipynb out.ipynb), name another, or take the shipped one: model=default')
 
 
+def manifest_beside(path: Path) -> dict[str, Any]:
+    "The manifest of the model file `path`; {} when it has none."
+    beside = path.with_suffix('.json')
+    return read_json(beside) if beside.exists() else {}
+
+
 def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
     "Read a saved model (safely: no code from the file is run) and the manifest beside it. Raises `MissingStepError`, `ModelError`."
     path = require_model(path)
-    manifest = read_json(path.with_suffix('.json')) if path.with_suffix('.json').exists() else {}
+    manifest = manifest_beside(path)
     known = manifest.get('files', {}).get(path.name)
     if known and known != fingerprint(np.fromfile(path, 'uint8')):
         raise ModelError(f'{path} is not the file that its manifest {path.with_suffix(".json").name} describes', 'delete both and train again, or delete the manifest')
@@ -492,7 +515,7 @@ def run_folder(trained: Trained, split: Split, output: str | Path = 'activation_
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/02_train.ipynb #63072ecd
+# %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', resume: bool = True,
           split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path = '', teacher: str | Path = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
           callbacks: Sequence[Any] = (), **changes: Any) -> Trained:
@@ -508,7 +531,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     taught = (teaching(load_trained(teacher).model, parts.train, recipe.teacher_share),) if teacher else ()
     name, models = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *taught]), place(models)
     path = models/f'{MODEL_NAME}.keras'
-    if resume and path.exists() and path.with_suffix('.json').exists() and read_json(path.with_suffix('.json')).get('fingerprint') == name: return load_trained(path)
+    if resume and path.exists() and manifest_beside(path).get('fingerprint') == name: return load_trained(path)
     folder = models/'runs'/name
     if not resume: shutil.rmtree(folder, ignore_errors=True)
     held = held_out(parts.train, calibration, seed)
