@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'IN_PLACE', 'NORMALISATIONS', 'COLOUR_MAPS', 'SIGNED_COLOUR_MAP', 'PRINT_WIDTH', 'CANVAS_DPI',
-           'LayerCall', 'OpenNetwork', 'convolutional_layers', 'MapPass', 'prepare_images', 'iterate_maps',
-           'activation_maps', 'limits', 'is_signed', 'normalise', 'colour_table', 'colours', 'stretch_map', 'overlay',
-           'Bar', 'sheet', 'dead_filters', 'strongest_filters', 'filter_grid', 'overlay_grid', 'layer_tour',
-           'kernels_figure', 'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
+           'LayerCall', 'OpenNetwork', 'convolutional_layers', 'network_calls', 'MapPass', 'map_model',
+           'prepare_images', 'iterate_maps', 'activation_maps', 'SplitNetwork', 'split_network', 'limits', 'is_signed',
+           'normalise', 'colour_table', 'colours', 'stretch_map', 'overlay', 'Bar', 'sheet', 'dead_filters',
+           'strongest_filters', 'filter_grid', 'overlay_grid', 'layer_tour', 'kernels_figure', 'mean_maps',
+           'mean_maps_figure', 'number_list', 'pick_images']
 
 # %% ../nbs/04_activation_maps.ipynb #3969be50
 import math
@@ -47,45 +48,50 @@ def _has_graph(layer: Any) -> bool:
     keras = import_keras()
     return isinstance(layer, keras.Sequential) or (isinstance(layer, keras.Model) and hasattr(layer, 'operations'))
 
-# %% ../nbs/04_activation_maps.ipynb #2a4663d6
+# %% ../nbs/04_activation_maps.ipynb #d7143f5a
 def _alone(tensors: list[Any]) -> Any:
     "The only tensor, or the list of several."
     return tensors[0] if len(tensors) == 1 else tensors
 
 
+def _fresh(tensors: Sequence[Any]) -> list[Any]:
+    "New symbolic inputs like these tensors."
+    return [import_keras().Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
+
+
 def _lay_open(model: Any) -> tuple[list[Any], list[Any], list[LayerCall]]:
     "New symbolic inputs of a model, its outputs on them, and every call of a layer on the way, those inside nested models included."
-    keras = import_keras()
-    calls, counts = [], Counter()
+    calls, start = [], _fresh(model.inputs)
+    return start, _follow(model, start, '', calls), calls
 
-    def call(layer: Any, *arguments: Any, **settings: Any) -> Any:
+# %% ../nbs/04_activation_maps.ipynb #3062c67a
+def _follow(model: Any, given: list[Any], inside: str, calls: list[LayerCall]) -> list[Any]:
+    "Call a model's layers one by one on the tensors given, note the calls, and return the outputs."
+    keras = import_keras()
+    counts: Counter = Counter()
+
+    def call(layer: Any, arguments: Any, settings: Any) -> Any:
         counts[layer.name] += 1
-        name = layer.name if counts[layer.name] == 1 else f'{layer.name}#{counts[layer.name]}'
-        given = _symbolic((arguments, settings))
-        if _has_graph(layer): return _call_inner(layer, name, given, calls)
+        name = inside + (layer.name if counts[layer.name] == 1 else f'{layer.name}#{counts[layer.name]}')
+        if _has_graph(layer): return _alone(_follow(layer, _symbolic((arguments, settings)), f'{name}/', calls))
         result = layer(*arguments, **settings)
-        calls.append(LayerCall(name, layer, given, _symbolic(result)))
+        calls.append(LayerCall(name, layer, _symbolic((arguments, settings)), _symbolic(result)))
         return result
 
     if isinstance(model, keras.Sequential):
-        start = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
-        tensor = start
-        for layer in model.layers: tensor = call(layer, tensor)
-        return [start], _symbolic(tensor), calls
-    same = keras.models.clone_model(keras.Model(_alone(model.inputs), _alone(model.outputs)), clone_function=lambda layer: layer, call_function=call)
-    return same.inputs, same.outputs, calls
+        tensor = given[0]
+        for layer in model.layers: tensor = call(layer, (tensor,), {})
+        return _symbolic(tensor)
+    own = _fresh(given)
+    known = {id(here): (here, there) for here, there in zip(own, given)}  # the clone's tensors and their counterparts
 
-# %% ../nbs/04_activation_maps.ipynb #eb67f04f
-def _call_inner(model: Any, name: str, given: list[Any], calls: list[LayerCall]) -> Any:
-    "Call a nested model on the outer network's tensors, append the calls of its layers, and return its outputs."
-    keras = import_keras()
-    inputs, outputs, inner = _lay_open(model)
-    tensors = list({id(tensor): tensor for tensor in (*outputs, *(tensor for call in inner for tensor in call.outputs))}.values())
-    results = _symbolic(keras.Model(_alone(inputs), tensors)(_alone(given)))
-    outer = {id(old): new for old, new in zip((*inputs, *tensors), (*given, *results))}
-    for call in inner:
-        calls.append(LayerCall(f'{name}/{call.name}', call.layer, [outer[id(t)] for t in call.inputs], [outer[id(t)] for t in call.outputs]))
-    return _alone([outer[id(tensor)] for tensor in outputs])
+    def on_both(layer: Any, *arguments: Any, **settings: Any) -> Any:
+        here = layer(*arguments, **settings)
+        there = call(layer, *keras.tree.map_structure(lambda value: known[id(value)][1] if id(value) in known else value, (arguments, settings)))
+        known.update({id(one): (one, other) for one, other in zip(_symbolic(here), _symbolic(there), strict=True)})
+        return here
+    same = keras.models.clone_model(keras.Model(_alone(model.inputs), _alone(model.outputs)), _alone(own), clone_function=lambda layer: layer, call_function=on_both)
+    return [known[id(tensor)][1] for tensor in same.outputs]
 
 # %% ../nbs/04_activation_maps.ipynb #d6697b46
 NONLINEARITIES = ('activation', 'relu', 'relu6', 'leakyrelu', 'prelu', 'elu', 'selu', 'celu', 'gelu', 'silu', 'swish', 'hardsilu', 'hardswish',
@@ -171,7 +177,12 @@ def convolutional_layers(model: 'keras.Model') -> list[str]:
     if not names: raise ModelError(f'The model {model.name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
     return names
 
-# %% ../nbs/04_activation_maps.ipynb #312f49cb
+# %% ../nbs/04_activation_maps.ipynb #31db69dc
+def network_calls(model: 'keras.Model') -> dict[str, LayerCall]:
+    "Every call of a layer in a model, by name, in the order of the pass, with the symbolic tensors that connect them. Raises `ModelError` for a model without a graph."
+    return _opened(model).calls
+
+# %% ../nbs/04_activation_maps.ipynb #e4763a40
 def _tensor(network: OpenNetwork, name: str) -> Any:
     "The symbolic tensor that a layer's name stands for, with the filters on the last axis. Raises `ParameterError`."
     keras = import_keras()
@@ -206,6 +217,11 @@ def _map_pass(model: Any, names: Sequence[str]) -> MapPass:
     network, key = _opened(model), tuple(names)
     if key not in network.passes: network.passes[key] = MapPass(network, names)
     return network.passes[key]
+
+
+def map_model(model: 'keras.Model', layers: Sequence[str] | None = None) -> 'keras.Model':
+    "The model that gives the maps of the named layers (all convolutional ones by default) as a list, to build on: with the same weights. Raises as `convolutional_layers`, and `ParameterError`."
+    return _map_pass(model, convolutional_layers(model) if layers is None else list(layers)).model
 
 # %% ../nbs/04_activation_maps.ipynb #9b1b3232
 def prepare_images(model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
@@ -261,6 +277,40 @@ def activation_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[s
     for where, maps in iterate_maps(model, images, names, preprocess, batch_size):
         for name in names: found[name][where] = maps[name]
     return found
+
+# %% ../nbs/04_activation_maps.ipynb #602f384a
+def _logits(network: OpenNetwork) -> Any:
+    "The symbolic output before its softmax or sigmoid; the output itself when it has neither."
+    keras = import_keras()
+    output, final = network.outputs[0], (keras.activations.softmax, keras.activations.sigmoid)
+    for call in network.calls.values():
+        if not any(tensor is output for tensor in call.outputs): continue
+        if isinstance(call.layer, keras.layers.Softmax): return call.inputs[0]
+        if getattr(call.layer, 'activation', None) in final: return _raw(call)
+    return output
+
+
+class SplitNetwork(NamedTuple):
+    "A network cut behind a layer: `body` from images to the layer's maps, `head` from [maps, images] to the logits or the output."
+    body: Any
+    head: Any
+
+
+def split_network(model: 'keras.Model', layer: str, logits: bool = True) -> SplitNetwork:
+    """Cut a model behind a layer (a convolutional one: behind its nonlinearity): models from images to maps `(n, height, width, filters)`, and from [maps, images] to the logits (or the output).
+
+    The weights are the model's own. Raises `ModelError` (no graph, or no path from the layer to the answer) and `ParameterError` (no such layer)."""
+    keras, network = import_keras(), _opened(model)
+    choose(layer, [name for name, call in network.calls.items() if len(call.outputs) == 1], 'layer')
+    found = _tensor(network, layer)
+    cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else _after_nonlinearity(network.calls[layer], list(network.calls.values()))
+    end = _logits(network) if logits else network.outputs[0]
+    try: head = keras.Model([cut, network.inputs[0]], end)
+    except ValueError: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}', 'choose a layer on the way') from None
+    if found is not cut:  # the layer's channels come first, ours last
+        maps, images = _fresh([found, network.inputs[0]])
+        head = keras.Model([maps, images], head([keras.ops.transpose(maps, (0, 3, 1, 2)), images]))
+    return SplitNetwork(keras.Model(network.inputs[0], found), head)
 
 # %% ../nbs/04_activation_maps.ipynb #2560ddf9
 NORMALISATIONS = {
