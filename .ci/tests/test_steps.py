@@ -11,6 +11,8 @@ import nbformat
 import numpy as np
 import pytest
 
+from emotion_maps.pipeline import STEPS
+
 BIN = Path(sys.executable).parent
 TINY = "drawn:140,70"
 
@@ -161,12 +163,20 @@ def test_wrong_input_ends_with_code_2_and_one_line(root, tmp_path, arguments, wo
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.mark.slow  # the wheel's test runs all steps too
+FEW = ("--atlas-faces", 70, "--faces", 35, "--starts", 1, "--steps", 8, "--pairs", 4, "--cards", 1, "--methods", "grad-cam,saliency", "--images", 1, "--show-filters", 2)
+
+
+@pytest.mark.slow
 def test_whole_run_on_a_few_drawn_faces(root, tmp_path):
-    done = command(root, "run", "--data", TINY, "--epochs", 1, "--models", tmp_path / "models", "--output", tmp_path / "output")
+    done = command(root, "run", "--data", TINY, "--epochs", 1, "--filters", "4,6,8", "--models", tmp_path / "models", "--output", tmp_path / "output", *FEW)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = Path(done.stdout.splitlines()[-1]).parent
-    assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} == {"01_data", "02_train", "03_evaluate", "04_activation_maps", "06_browse"}
+    assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} == set(STEPS.values())
+    from emotion_maps.filter_atlas import FilterAtlas
+
+    atlas = FilterAtlas.load(folder / "atlas.parquet")
+    assert len(atlas.table) == 18 and {"region", "emotion", "optimised_ratio", "effect", "effect_happy"} <= set(atlas.table) and atlas.table["effect"].notna().all()
+    assert {row["emotion"] for row in json.loads((folder / "answer.json").read_text())["verdicts"]} <= set(atlas.about["emotions"])
     page = (folder / "summary.html").read_text()
     for figure in (folder / "figures").glob("*.png"):
         assert f"figures/{figure.name}" in page
@@ -196,15 +206,25 @@ def test_make_run_in_a_fresh_clone(root, tmp_path):
     assert status.stdout == ""
 
 
-def test_run_with_the_shipped_network_trains_nothing(root, tmp_path):
-    done = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--data", TINY, "--output", tmp_path / "output",
-                           "--show-filters", "2", "--layers", "block1_conv1", "--images", "1"],
-                          cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_steps_with_the_shipped_network_need_no_training(root, tmp_path):
+    for step, more in {"evaluate": (), "maps": ("--show-filters", 2, "--layers", "block1_conv1", "--images", 1)}.items():
+        done = command(root, step, "--model", "default", "--data", TINY, "--output", tmp_path / "output", *more)
+        assert done.returncode == 0, done.stderr[-3000:]
     folder = next((tmp_path / "output").glob("pretrained_default_on_*"))
-    assert sorted(path.stem for path in (folder / "notebooks").glob("*.ipynb")) == ["01_data", "03_evaluate", "04_activation_maps", "06_browse"]
+    assert sorted(path.stem for path in (folder / "notebooks").glob("*.ipynb")) == ["03_evaluate", "04_activation_maps"]
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["model"] == "default.npz" and "not the faces the network was trained on (fer2013.zip)" in scores["note"]
     assert (folder / "summary.html").is_file() and [path.name for path in (tmp_path / "output").iterdir() if not path.name.startswith(".")] == [folder.name]
-    refused = subprocess.run([BIN / "emotion-maps", "run", "--model", "default", "--epochs", "2"], cwd=root, capture_output=True, text=True)
+
+
+def test_run_with_the_shipped_network_refuses_what_is_for_training(root):
+    refused = command(root, "run", "--model", "default", "--epochs", "2")
     assert refused.returncode == 2 and "epochs is for training" in refused.stderr
+
+
+@pytest.mark.slow
+def test_run_with_the_shipped_network_trains_nothing(root, tmp_path):
+    done = command(root, "run", "--model", "default", "--data", TINY, "--output", tmp_path / "output", "--layers", "block1_conv1", *FEW)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = next((tmp_path / "output").glob("pretrained_default_on_*"))
+    assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} == set(STEPS.values()) - {"02_train"}

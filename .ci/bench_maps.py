@@ -1,0 +1,70 @@
+"""How fast the maps and the atlas are here: every layer's maps, and the statistics of every filter, beside a bare forward pass.
+
+usage: python .ci/bench_maps.py [--rounds N] [--network brief|default] [--faces N]
+Each row is the ratio of our time to the reference's: paired and interleaved repeats in one process, results on the host, median and quartiles.
+The networks: the brief's shape (32-64-128, one convolution a block) with fresh weights, or the shipped one; the faces are drawn, with their true regions.
+"""
+import argparse
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from bench_attribution import Row, network, paired
+
+from emotion_maps.ablation import mean_map, take_out
+from emotion_maps.ablation import plan as every_filter
+from emotion_maps.activation_maps import convolutional_layers, iterate_maps
+from emotion_maps.backend import compiled, to_numpy
+from emotion_maps.data import Faces
+from emotion_maps.drawn_faces import drawn_faces
+from emotion_maps.filter_atlas import gather, plan_atlas
+from emotion_maps.optimised_images import optimise_filters
+from emotion_maps.train import peak_memory
+
+BATCH = 32
+
+
+def rows(rounds: int, name: str, count: int) -> list[Row]:
+    """The rows, printed as they come."""
+    drawn = drawn_faces(train=count, test=0, seed=0)
+    faces, masks = Faces(drawn.images, drawn.labels, drawn.names, drawn.usage), drawn.masks.astype("float32")
+    images = drawn.images[..., None].astype("float32")
+    model = network(name, images[:64])
+    run, found = compiled(model), []
+
+    def bare() -> None:
+        for first in range(0, len(images), BATCH):
+            to_numpy(run(images[first:first + BATCH]))
+
+    def maps() -> None:
+        for _ in iterate_maps(model, drawn.images, batch_size=BATCH):
+            pass
+
+    def silently(action: Any) -> Any:
+        def silent() -> Any:
+            with contextlib.redirect_stderr(io.StringIO()):
+                return action()
+        return silent
+
+    regions_of = lambda numbers: (masks[numbers], np.ones(len(numbers)))
+    plan = plan_atlas(model, faces.images, regions_of, sample=64)
+    means, last = mean_map(model, drawn.images, convolutional_layers(model)[-1]), convolutional_layers(model)[-1]
+    few = faces[:BATCH]
+    for row in (lambda: paired("maps of every layer", maps, f"a bare pass over {count} faces", bare, rounds),
+                lambda: paired("statistics of every filter (atlas)", silently(lambda: gather(model, faces, regions_of, plan, batch_size=BATCH)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
+                lambda: paired(f"taking out the filters of {last}, {BATCH} faces", silently(lambda: take_out(model, few, means, every_filter(means))), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
+                lambda: paired("optimising 8 filters, 2 starts, 8 steps", silently(lambda: optimise_filters(model, last, filters=range(8), starts=2, steps=8)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3))):
+        found.append(row())
+        print(found[-1], flush=True)
+    print(f"peak memory of this process: {peak_memory():,} MB")
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--network", choices=("brief", "default"), default="brief")
+    parser.add_argument("--faces", type=int, default=512)
+    given = parser.parse_args()
+    rows(given.rounds, given.network, given.faces)
