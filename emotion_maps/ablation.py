@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ONE_BY_ONE', 'HELPS', 'HARMS', 'NOTHING', 'mean_map', 'Operation', 'LinearOperation', 'operation', 'stratified',
            'Knockout', 'Outcomes', 'merge', 'relative_costs', 'take_out', 'all_filters', 'Paired', 'paired_changes',
-           'q_values', 'find_twins', 'plan', 'effects_table', 'filter_effects', 'effects_figure', 'emotions_figure',
-           'write_effects', 'read_effects', 'twins_figure']
+           'q_values', 'find_twins', 'plan', 'grid_columns', 'effects_table', 'filter_effects', 'effects_figure',
+           'emotions_figure', 'write_effects', 'read_effects', 'twins_figure']
 
 # %% ../nbs/05b_ablation.ipynb #ecfb9518
 import time
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import LayerCall, _filled, _lay_open, convolutional_layers, iterate_maps, prepare_images, split_network
+from .activation_maps import LayerCall, filled_batch, lay_open, convolutional_layers, iterate_maps, prepare_images, split_network
 from .backend import compiled, import_keras, to_numpy
 from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, write_whole
 from .data import Faces
@@ -77,7 +77,7 @@ class LinearOperation(Operation):
 
     def __init__(self, model: 'keras.Model', layer: str, mean: np.ndarray):
         super().__init__(model, layer, mean)
-        keras, (inputs, outputs, calls) = import_keras(), _lay_open(split_network(model, layer, logits=False).head)
+        keras, (inputs, outputs, calls) = import_keras(), lay_open(split_network(model, layer, logits=False).head)
         call = _next_convolution(calls, inputs[0])
         if call is None: raise ModelError(f'No plain convolution follows {layer}', 'take Operation')
         self.between = (lambda maps: maps) if call.inputs[0] is inputs[0] else compiled(keras.Model(inputs[0], call.inputs[0]))
@@ -103,7 +103,7 @@ class LinearOperation(Operation):
 # %% ../nbs/05b_ablation.ipynb #6b01d4d7
 def operation(model: 'keras.Model', layer: str, mean: np.ndarray) -> Operation:
     "The quickest `Operation` on a layer. Raises `ModelError` and `ParameterError` as `split_network`, and `ParameterError` when the mean map has another shape."
-    inputs, _, calls = _lay_open(split_network(model, layer, logits=False).head)
+    inputs, _, calls = lay_open(split_network(model, layer, logits=False).head)
     return (LinearOperation if _next_convolution(calls, inputs[0]) else Operation)(model, layer, mean)
 
 # %% ../nbs/05b_ablation.ipynb #929ec2d9
@@ -167,7 +167,7 @@ def _batch_outcomes(operations: Mapping[str, Operation], knockouts: Sequence[Kno
     "What happens to one batch of faces; `images` as the model takes them."
     change, right = np.zeros((len(labels), len(knockouts)), 'float32'), np.zeros((len(labels), len(knockouts)), 'int8')
     for layer, cut in operations.items():
-        cut.begin(_filled(images))
+        cut.begin(filled_batch(images))
         answers = cut.without()[:len(labels)]
         log_probability, was_right = _log_probability(answers, labels), answers.argmax(1) == labels
         for number in (number for number, knockout in enumerate(knockouts) if knockout.layer == layer):
@@ -192,7 +192,7 @@ def relative_costs(operations: Mapping[str, Operation], knockouts: Sequence[Knoc
     "How long each knockout takes, over their mean: `(knockouts,)`, measured with a batch of images as the model takes them."
     seconds = {}
     for layer, cut in operations.items():
-        cut.begin(_filled(images))
+        cut.begin(filled_batch(images))
         cut.without((0,))  # compiles
         begun = time.perf_counter()
         cut.without((0,))
@@ -294,7 +294,7 @@ def _with_twins(layer: str, number: int, twins: Sequence[Sequence[int]]) -> Knoc
     return Knockout(layer, tuple(sorted({number, *(int(other) for other in (twins[number] if len(twins) else ()))})))
 
 # %% ../nbs/05b_ablation.ipynb #25217f8b
-def _columns(name: str, changes: Paired, row: int = 0, q: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def grid_columns(name: str, changes: Paired, row: int = 0, q: np.ndarray | None = None) -> dict[str, np.ndarray]:
     "A mean change with its limits, and q-values when given, as columns of a table."
     end = name if not row else f'effect_{name}'
     return {end: changes.mean[row], f'{end}_low': changes.low[row], f'{end}_high': changes.high[row], **({f'{end}_q': q} if q is not None else {})}
@@ -310,8 +310,8 @@ def effects_table(outcomes: Outcomes, twins: Mapping[str, Sequence[Sequence[int]
     changes = paired_changes(outcomes.change[:, alone], labels, classes, draws, seed)
     right, q = paired_changes(outcomes.right[:, alone], labels, classes, draws, seed), q_values(changes.p[1:])
     columns = {'layer': [outcomes.knockouts[n].layer for n in alone], 'filter': [outcomes.knockouts[n].filters[0] for n in alone]}
-    columns |= _columns('effect', changes, q=q_values(changes.p[0])) | _columns('accuracy_change', right)
-    for number, emotion in enumerate(outcomes.emotions): columns |= _columns(emotion, changes, number + 1, q[number])
+    columns |= grid_columns('effect', changes, q=q_values(changes.p[0])) | grid_columns('accuracy_change', right)
+    for number, emotion in enumerate(outcomes.emotions): columns |= grid_columns(emotion, changes, number + 1, q[number])
     return pd.DataFrame(columns | (_twin_columns(outcomes, alone, twins, draws, seed) if twins else {}))
 
 # %% ../nbs/05b_ablation.ipynb #645bc32d
@@ -331,7 +331,7 @@ def _twin_columns(outcomes: Outcomes, alone: Sequence[int], twins: Mapping[str, 
     together = outcomes.change[:, [place[group] for group in groups]]
     apart = np.stack([sum(outcomes.change[:, place[Knockout(group.layer, (one,))]] for one in group.filters) for group in groups], 1)
     for name, changes in (('effect_with_twin', together), ('hidden', together - apart)):
-        for column, values in _columns(name, paired_changes(changes, outcomes.labels, len(outcomes.emotions), draws, seed)).items(): columns[column][rows] = values
+        for column, values in grid_columns(name, paired_changes(changes, outcomes.labels, len(outcomes.emotions), draws, seed)).items(): columns[column][rows] = values
     return columns
 
 # %% ../nbs/05b_ablation.ipynb #432ebfd9

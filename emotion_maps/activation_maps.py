@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'IN_PLACE', 'NORMALISATIONS', 'COLOUR_MAPS', 'SIGNED_COLOUR_MAP', 'PRINT_WIDTH', 'CANVAS_DPI',
-           'LayerCall', 'OpenNetwork', 'convolutional_layers', 'network_calls', 'MapPass', 'map_model',
-           'prepare_images', 'iterate_maps', 'activation_maps', 'SplitNetwork', 'split_network', 'limits', 'is_signed',
-           'normalise', 'colour_table', 'colours', 'stretch_map', 'overlay', 'Bar', 'sheet', 'dead_filters',
-           'strongest_filters', 'filter_grid', 'overlay_grid', 'layer_tour', 'kernels_figure', 'mean_maps',
-           'mean_maps_figure', 'number_list', 'pick_images']
+           'LayerCall', 'lay_open', 'after_nonlinearity', 'raw_output', 'OpenNetwork', 'open_network',
+           'convolutional_layers', 'network_calls', 'MapPass', 'map_model', 'prepare_images', 'filled_batch',
+           'iterate_maps', 'activation_maps', 'logits_of', 'SplitNetwork', 'split_network', 'limits', 'is_signed',
+           'normalise', 'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet',
+           'dead_filters', 'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour',
+           'kernels_figure', 'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
 
 # %% ../nbs/04_activation_maps.ipynb #3969be50
 import math
@@ -59,7 +60,7 @@ def _fresh(tensors: Sequence[Any]) -> list[Any]:
     return [import_keras().Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in tensors]
 
 
-def _lay_open(model: Any) -> tuple[list[Any], list[Any], list[LayerCall]]:
+def lay_open(model: Any) -> tuple[list[Any], list[Any], list[LayerCall]]:
     "New symbolic inputs of a model, its outputs on them, and every call of a layer on the way, those inside nested models included."
     calls, start = [], _fresh(model.inputs)
     return start, _follow(model, start, '', calls), calls
@@ -106,7 +107,7 @@ def _is_linear(layer: Any) -> bool:
     return getattr(layer, 'activation', None) in (None, keras.activations.linear)
 
 
-def _after_nonlinearity(convolution: LayerCall, calls: list[LayerCall]) -> Any:
+def after_nonlinearity(convolution: LayerCall, calls: list[LayerCall]) -> Any:
     "The tensor after the nonlinearity that follows a convolution; the convolution's own output where none follows."
     tensor = convolution.outputs[0]
     while _is_linear(convolution.layer):
@@ -119,7 +120,7 @@ def _after_nonlinearity(convolution: LayerCall, calls: list[LayerCall]) -> Any:
     return convolution.outputs[0]
 
 # %% ../nbs/04_activation_maps.ipynb #7fe262d2
-def _raw(convolution: LayerCall) -> Any:
+def raw_output(convolution: LayerCall) -> Any:
     "The symbolic output of a convolution before its activation function."
     keras = import_keras()
     if _is_linear(convolution.layer): return convolution.outputs[0]
@@ -151,7 +152,7 @@ class OpenNetwork:
         if not model.built: raise ModelError(f'The model {model.name!r} does not know the shape of its input yet', 'call it once, or begin it with keras.Input(shape)')
         if len(model.inputs) != 1: raise ModelError(f'The model {model.name!r} takes {len(model.inputs)} inputs', 'give a model that takes images only')
         self.parts = [id(layer) for layer in model.layers]
-        self.inputs, self.outputs, calls = _lay_open(model)
+        self.inputs, self.outputs, calls = lay_open(model)
         self.calls, self.passes = {call.name: call for call in calls}, {}
 
     def convolutions(self) -> list[str]:
@@ -164,7 +165,7 @@ class OpenNetwork:
 _OPEN: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def _opened(model: Any) -> OpenNetwork:
+def open_network(model: Any) -> OpenNetwork:
     "The network laid open, from memory when it is the same model with the same layers."
     known = _OPEN.get(model) if getattr(type(model), '__hash__', None) and hasattr(model, 'layers') else None
     if known is None or known.parts != [id(layer) for layer in model.layers]: known = _OPEN[model] = OpenNetwork(model)
@@ -173,14 +174,14 @@ def _opened(model: Any) -> OpenNetwork:
 
 def convolutional_layers(model: 'keras.Model') -> list[str]:
     "The names of all convolutional layers in the order of the pass; `inner/conv` inside a nested model. Raises `ModelError` when there are none."
-    names = _opened(model).convolutions()
+    names = open_network(model).convolutions()
     if not names: raise ModelError(f'The model {model.name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
     return names
 
 # %% ../nbs/04_activation_maps.ipynb #31db69dc
 def network_calls(model: 'keras.Model') -> dict[str, LayerCall]:
     "Every call of a layer in a model, by name, in the order of the pass, with the symbolic tensors that connect them. Raises `ModelError` for a model without a graph."
-    return _opened(model).calls
+    return open_network(model).calls
 
 # %% ../nbs/04_activation_maps.ipynb #e4763a40
 def _tensor(network: OpenNetwork, name: str) -> Any:
@@ -191,8 +192,8 @@ def _tensor(network: OpenNetwork, name: str) -> Any:
     choices = [*(name for name, call in network.calls.items() if len(call.outputs) == 1), *(f'{name}:raw' for name in convolutions), ':output']
     if choose(name, choices, 'layer') == ':output': return network.outputs[0]
     call = network.calls[layer_name]
-    if ending == 'raw': tensor = _raw(call)
-    elif layer_name in convolutions: tensor = _after_nonlinearity(call, list(network.calls.values()))
+    if ending == 'raw': tensor = raw_output(call)
+    elif layer_name in convolutions: tensor = after_nonlinearity(call, list(network.calls.values()))
     else: tensor = call.outputs[0]
     channels_first = getattr(call.layer, 'data_format', None) == 'channels_first' and len(tensor.shape) == 4
     return keras.ops.transpose(tensor, (0, 2, 3, 1)) if channels_first else tensor
@@ -214,7 +215,7 @@ class MapPass:
 
 def _map_pass(model: Any, names: Sequence[str]) -> MapPass:
     "The pass for these layers, compiled once."
-    network, key = _opened(model), tuple(names)
+    network, key = open_network(model), tuple(names)
     if key not in network.passes: network.passes[key] = MapPass(network, names)
     return network.passes[key]
 
@@ -234,7 +235,7 @@ def prepare_images(model: Any, images: np.ndarray, preprocess: Callable[[np.ndar
                      f'{"mend" if preprocess else "give"} preprocess=, a function from a batch of your images to a batch of that shape')
 
 # %% ../nbs/04_activation_maps.ipynb #2bf9726e
-def _filled(batch: np.ndarray) -> np.ndarray:
+def filled_batch(batch: np.ndarray) -> np.ndarray:
     "The batch, its last image repeated until its length is a power of two up to 16, or a multiple of 16."
     size = 1 << (len(batch) - 1).bit_length() if len(batch) <= 16 else -(-len(batch)//16)*16
     return np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), 0)]) if size > len(batch) else batch
@@ -250,7 +251,7 @@ def iterate_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str]
     for first in range(0, len(images), batch_size):
         where = slice(first, min(first + batch_size, len(images)))
         batch = prepare_images(model, images[where], preprocess)
-        yield where, {name: to_numpy(found)[:len(batch)] for name, found in zip(names, _flat(run(_filled(batch))))}
+        yield where, {name: to_numpy(found)[:len(batch)] for name, found in zip(names, _flat(run(filled_batch(batch))))}
 
 
 def _flat(outputs: Any) -> list[Any]:
@@ -279,14 +280,14 @@ def activation_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[s
     return found
 
 # %% ../nbs/04_activation_maps.ipynb #602f384a
-def _logits(network: OpenNetwork) -> Any:
+def logits_of(network: OpenNetwork) -> Any:
     "The symbolic output before its softmax or sigmoid; the output itself when it has neither."
     keras = import_keras()
     output, final = network.outputs[0], (keras.activations.softmax, keras.activations.sigmoid)
     for call in network.calls.values():
         if not any(tensor is output for tensor in call.outputs): continue
         if isinstance(call.layer, keras.layers.Softmax): return call.inputs[0]
-        if getattr(call.layer, 'activation', None) in final: return _raw(call)
+        if getattr(call.layer, 'activation', None) in final: return raw_output(call)
     return output
 
 
@@ -300,11 +301,11 @@ def split_network(model: 'keras.Model', layer: str, logits: bool = True) -> Spli
     """Cut a model behind a layer (a convolutional one: behind its nonlinearity): models from images to maps `(n, height, width, filters)`, and from [maps, images] to the logits (or the output).
 
     The weights are the model's own. Raises `ModelError` (no graph, or no path from the layer to the answer) and `ParameterError` (no such layer)."""
-    keras, network = import_keras(), _opened(model)
+    keras, network = import_keras(), open_network(model)
     choose(layer, [name for name, call in network.calls.items() if len(call.outputs) == 1], 'layer')
     found = _tensor(network, layer)
-    cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else _after_nonlinearity(network.calls[layer], list(network.calls.values()))
-    end = _logits(network) if logits else network.outputs[0]
+    cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else after_nonlinearity(network.calls[layer], list(network.calls.values()))
+    end = logits_of(network) if logits else network.outputs[0]
     try: head = keras.Model([cut, network.inputs[0]], end)
     except ValueError: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}', 'choose a layer on the way') from None
     if found is not cut:  # the layer's channels come first, ours last
@@ -360,7 +361,7 @@ def colours(values: np.ndarray, colour_map: str = 'inferno') -> np.ndarray:
 
 # %% ../nbs/04_activation_maps.ipynb #64fc4a2f
 @lru_cache
-def _stretch(cells: int, pixels: int) -> np.ndarray:
+def stretch_weights(cells: int, pixels: int) -> np.ndarray:
     "The weights `(pixels, cells)` that interpolate cells to pixels, each cell with a flat core that holds at least one pixel."
     position = (np.arange(pixels) + .5)*cells/pixels - .5
     lower, core = np.floor(position), .5*cells/pixels + 1e-6
@@ -375,7 +376,7 @@ def stretch_map(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray
     "One map `(height, width)` at the size of a face, its maximum in the same place and of the same value: `size float32`."
     for _ in range(2):
         pixels, cells = size[0], activation_map.shape[0]
-        if pixels >= cells: activation_map = _stretch(cells, pixels) @ activation_map
+        if pixels >= cells: activation_map = stretch_weights(cells, pixels) @ activation_map
         else: activation_map = np.maximum.reduceat(activation_map, np.arange(pixels)*cells//pixels)
         activation_map, size = activation_map.T, size[::-1]
     return activation_map.astype('float32')
@@ -489,7 +490,7 @@ def _bar(maps: np.ndarray, normalisation: str, colour_map: str) -> Bar:
     return Bar(colour_map, -1 if low.min() < 0 else 0, 1, f"activation, as a share of the {normalisation}'s maximum")
 
 
-def _columns(count: int) -> int:
+def grid_columns(count: int) -> int:
     "How many columns for so many tiles: a little more than rows, and as few empty places as possible."
     if count <= 6: return count
     return min(range(math.ceil(math.sqrt(count)), math.ceil(1.3*math.sqrt(count)) + 1), key=lambda columns: (-count % columns, columns))
@@ -502,7 +503,7 @@ def filter_grid(maps: np.ndarray, layer: str = '', image: int = 0, name: str = '
     Each caption is the filter's number and, where filters are scaled apart, the value of its brightest colour. Filters that are `dead`
     (`(filters,) bool`; by default those zero on all n images) are crossed out."""
     numbers = list(range(maps.shape[-1])) if filters is None else list(filters)
-    columns = _columns(len(numbers))
+    columns = grid_columns(len(numbers))
     tiles, colour_map, high = _painted(maps, image, numbers, normalisation, colour_map)
     own, dead = normalisation in ('filter', 'map'), dead_filters(maps) if dead is None else dead
     captions = [f'{number} dead' if dead[number] else f'{number} · {high[number]:.2g}' if own else str(number) for number in numbers]
@@ -548,7 +549,7 @@ def kernels_figure(model: 'keras.Model', layer: str | None = None, colour_map: s
     "The kernels of the first convolutional layer (or one named), one scale around zero; several input channels stand side by side. Raises `ParameterError`."
     names = convolutional_layers(model)
     layer = names[0] if layer is None else choose(layer, names, 'convolutional layer')
-    kernels = np.asarray(_opened(model).calls[layer].layer.get_weights()[0], 'float32')
+    kernels = np.asarray(open_network(model).calls[layer].layer.get_weights()[0], 'float32')
     if kernels.shape[2] > 4:
         raise ParameterError(f'The kernels of {layer} look at {kernels.shape[2]} input channels', f'take the first layer, {names[0]}, which looks at the image')
     largest, (height, width, channels, count) = float(np.abs(kernels).max()) or 1., kernels.shape

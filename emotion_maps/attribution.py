@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import (SIGNED_COLOUR_MAP, Bar, SplitNetwork, _columns, _filled, _logits, _opened, _stretch, convolutional_layers,
+from .activation_maps import (SIGNED_COLOUR_MAP, Bar, SplitNetwork, grid_columns, filled_batch, logits_of, open_network, stretch_weights, convolutional_layers,
                                           overlay, prepare_images, sheet, split_network, stretch_map)
 from .backend import accelerators, compiled, gradient_pass, import_keras, one_pass, to_numpy
 from .core import EMOTIONS, ModelError, ParameterError, choose
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # %% ../nbs/04a_attribution.ipynb #ae0fceae
 def _remember(model: Any, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     "What `make` gives, made once for this model and this key, and forgotten with the model."
-    passes = _opened(model).passes
+    passes = open_network(model).passes
     if (key := ('attribution', *key)) not in passes: passes[key] = make()
     return passes[key]
 
@@ -35,14 +35,14 @@ def _remember(model: Any, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
 def _answer_model(model: Any, probability: bool = False) -> Any:
     "The model from images to the logits, or to its own answer. Raises `ModelError` when it does not end in one row of classes."
     def make() -> Any:
-        network = _opened(model)
+        network = open_network(model)
         if len(network.outputs) != 1 or len(network.outputs[0].shape) != 2:
             raise ModelError(f'The model {model.name!r} does not end in one row of classes', 'give a model with a single output of shape (n, classes)')
-        return import_keras().Model(network.inputs[0], network.outputs[0] if probability else _logits(network))
+        return import_keras().Model(network.inputs[0], network.outputs[0] if probability else logits_of(network))
     return _remember(model, ('answer', probability), make)
 
 
-def _ends_in_logits(model: Any) -> bool: return _answer_model(model).outputs[0] is _opened(model).outputs[0]
+def _ends_in_logits(model: Any) -> bool: return _answer_model(model).outputs[0] is open_network(model).outputs[0]
 
 # %% ../nbs/04a_attribution.ipynb #aac91977
 def _in_batches(run: Callable[..., Any], size: int, *arrays: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def _in_batches(run: Callable[..., Any], size: int, *arrays: np.ndarray) -> np.n
     parts = []
     for first in range(0, len(arrays[0]), size):
         batch = [array[first:first + size] for array in arrays]
-        parts.append(to_numpy(run(*map(_filled, batch)))[:len(batch[0])])
+        parts.append(to_numpy(run(*map(filled_batch, batch)))[:len(batch[0])])
     return np.concatenate(parts).astype('float32', copy=False)
 
 
@@ -85,7 +85,7 @@ def class_numbers(target: Any, count: int, classes: int = len(EMOTIONS), emotion
 # %% ../nbs/04a_attribution.ipynb #d8b5b2d0
 def _loss_scale(model: Any) -> float:
     "What to multiply a score with before differentiating, so that no gradient vanishes in float16."
-    calls = _opened(model).calls.values()
+    calls = open_network(model).calls.values()
     return _remember(model, ('scale',), lambda: 256. if any(call.layer.compute_dtype == 'float16' for call in calls) else 1.)
 
 
@@ -140,7 +140,7 @@ def _checked(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _at_once(model: Any, images: np.ndarray, memory_limit: float) -> int:
     "How many images may pass together: the outputs of all layers within `memory_limit` GB, at most 64 (512 on an accelerator)."
     def count() -> int:
-        shapes = [tensor.shape[1:] for call in _opened(model).calls.values() for tensor in call.outputs]
+        shapes = [tensor.shape[1:] for call in open_network(model).calls.values() for tensor in call.outputs]
         return 4*sum(math.prod(max(images.shape[1:]) if size is None else size for size in shape) for shape in shapes)
     return max(1, min(int(memory_limit*1e9/_remember(model, ('bytes', images.shape[1:]), count)), 512 if accelerators() else 64))
 
@@ -148,7 +148,7 @@ def _at_once(model: Any, images: np.ndarray, memory_limit: float) -> int:
 def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     "Maps `(n, height, width)` at the size of the image, interpolated bilinearly between cells that keep their values: `(n, *size) float32`."
     if any(cells > pixels for cells, pixels in zip(maps.shape[1:], size)): return np.stack([stretch_map(one, size) for one in maps])
-    return (_stretch(maps.shape[1], size[0]) @ maps @ _stretch(maps.shape[2], size[1]).T).astype('float32', copy=False)
+    return (stretch_weights(maps.shape[1], size[0]) @ maps @ stretch_weights(maps.shape[2], size[1]).T).astype('float32', copy=False)
 
 # %% ../nbs/04a_attribution.ipynb #42c58f67
 def _last_convolution(model: Any) -> str:
@@ -364,11 +364,11 @@ def _covered_scores(request: Request, classes: np.ndarray, numbers: np.ndarray, 
     "The score of the class of each pair's image, covered with the baseline where the pair's mask is 0: (pairs,); `masks(pairs)` gives them (m, height, width)."
     run = _remember(request.model, ('covering', probability), lambda: _covering_pass(request.model, probability))
     convert = import_keras().ops.convert_to_tensor
-    images, baselines = (convert(_filled(array), 'float32') for array in (request.images, baseline_images(request.images, baseline)))
+    images, baselines = (convert(filled_batch(array), 'float32') for array in (request.images, baseline_images(request.images, baseline)))
     parts = [np.empty(0, 'float32')]
     for first in range(0, len(numbers), request.at_once):
         pairs = slice(first, min(first + request.at_once, len(numbers)))
-        answers = to_numpy(run([images, baselines, _filled(masks(pairs)), _filled(numbers[pairs])]))[:pairs.stop - first]
+        answers = to_numpy(run([images, baselines, filled_batch(masks(pairs)), filled_batch(numbers[pairs])]))[:pairs.stop - first]
         if probability and _ends_in_logits(request.model): answers = _probabilities(answers)
         parts.append(answers[np.arange(len(answers)), classes[numbers[pairs]]])
     return np.concatenate(parts)
@@ -403,7 +403,7 @@ def _ablation_cam(request: Request, relu: bool) -> np.ndarray:
     "Maps weighed with what the logit loses without them: (n, height, width) at the layer's grid."
     model, layer, classes, count = request.model, request.layer, request.classes(), len(request.images)
     run = _remember(model, ('silencing', layer), lambda: _silencing_pass(model, layer))
-    images = import_keras().ops.convert_to_tensor(_filled(request.images))
+    images = import_keras().ops.convert_to_tensor(filled_batch(request.images))
     on_device = _body(model, layer)(images)
     maps = to_numpy(on_device)[:count]
     whole = class_scores(model, request.images, batch_size=request.at_once)[np.arange(count), classes]
@@ -411,7 +411,7 @@ def _ablation_cam(request: Request, relu: bool) -> np.ndarray:
     losses = np.zeros(maps.shape[::3], 'float32')
     for first in range(0, len(numbers), request.at_once):
         pair = slice(first, first + request.at_once)
-        logits = to_numpy(run([on_device, images, _filled(numbers[pair]), _filled(filters[pair])]))[:len(numbers[pair])]
+        logits = to_numpy(run([on_device, images, filled_batch(numbers[pair]), filled_batch(filters[pair])]))[:len(numbers[pair])]
         losses[numbers[pair], filters[pair]] = whole[numbers[pair]] - logits[np.arange(len(logits)), classes[numbers[pair]]]
     cam = np.einsum('nhwk,nk->nhw', maps, losses/np.maximum(np.abs(whole), 1e-6)[:, None])
     return cam.clip(0) if relu else cam
@@ -479,7 +479,7 @@ def attribution_figure(faces: np.ndarray, maps: Mapping[str, np.ndarray], names:
     if len(faces) > 1:
         captions = [list(names) or ['']*len(faces), *[['']*len(faces)]*len(maps)]
         return sheet([list(faces), *tiles.values()], captions, title, note, ['face', *(method.replace('-gradients', '-\ngradients') for method in maps)], bars)
-    row, words, wide = [faces[0], *(found[0] for found in tiles.values())], ['face', *maps], min(_columns(len(maps) + 1), 6)
+    row, words, wide = [faces[0], *(found[0] for found in tiles.values())], ['face', *maps], min(grid_columns(len(maps) + 1), 6)
     starts = range(0, len(row), wide)
     title = ' · '.join([title, *map(str, names)])
     return sheet([row[start:start + wide] for start in starts], [words[start:start + wide] for start in starts], title, note, bars=bars)

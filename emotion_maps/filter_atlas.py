@@ -509,7 +509,7 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
     figure.suptitle(f"{layer}, filter {number}{kin}\n{_words(row)}", fontsize=8, x=.02, ha='left')
     return figure
 
-# %% ../nbs/05_filter_atlas.ipynb #6f2c51a3
+# %% ../nbs/05_filter_atlas.ipynb #a3732b68
 COLUMNS = {
     'layer, filter': 'which filter', 'region': 'the part of the face it is named after, if any: enrichment at least 1.25 and the first null rejected',
     'enrichment': "of its activation in that region", 'follows_face': 'is the second null rejected too: does it follow this face, beyond the average place?',
@@ -519,7 +519,9 @@ COLUMNS = {
     'share_*, enrichment_*': 'share of its activation in each of the ten regions and outside; divided by their share of the area',
     'top_share_*, top_enrichment_*': 'the same for its strongest 0.5 % of places', 'iou_*, iou_ceiling_*': 'intersection over union of these places with the region, and the most that its area allows',
     'q_place_*, q_face_*': 'false discovery rate at which each null is rejected', 'auc_*, mean_*': 'for each emotion: AUC of its mean activation against the other emotions, and that mean',
-    'optimised_*': 'added by 05a_optimised_images', 'effect*': 'added by 05b_ablation'}
+    'optimised, optimised_*': 'added by 05a_optimised_images: the activation of the optimised image, and that over the best real patch',
+    'effect*, accuracy_change*': 'added by 05b_ablation: what changes when the filter is held at its mean map (log-probability of the true emotion, overall and per emotion; accuracy), with limits and q',
+    'twins, effect_with_twin*, hidden*': 'added by 05b_ablation: its most similar filters, the effect with them taken out too, and that minus the effects apart'}
 
 
 def regions_figure(atlas: FilterAtlas) -> 'Figure':

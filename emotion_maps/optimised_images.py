@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import _after_nonlinearity, _columns, _opened, _raw, convolutional_layers, iterate_maps, sheet
+from .activation_maps import after_nonlinearity, grid_columns, open_network, raw_output, convolutional_layers, iterate_maps, sheet
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import IMAGE_SIZE, ParameterError, Progress, choose, write_whole
 
@@ -51,11 +51,11 @@ def from_waves(waves: np.ndarray) -> np.ndarray:
 # %% ../nbs/05a_optimised_images.ipynb #df338634
 def _before_nonlinearity(model: 'keras.Model', layer: str) -> Any:
     "The symbolic maps that go into a convolutional layer's nonlinearity, filters last; its output where it has none. Raises `ParameterError`."
-    network = _opened(model)
+    network = open_network(model)
     call = network.calls[choose(layer, network.convolutions(), 'convolutional layer')]
-    after = _after_nonlinearity(call, list(network.calls.values()))
+    after = after_nonlinearity(call, list(network.calls.values()))
     user = next(other for other in network.calls.values() if any(given is after for given in other.outputs))
-    before = _raw(call) if after is call.outputs[0] else user.inputs[0]
+    before = raw_output(call) if after is call.outputs[0] else user.inputs[0]
     channels_first = getattr(call.layer, 'data_format', None) == 'channels_first'
     return import_keras().ops.transpose(before, (0, 2, 3, 1)) if channels_first else before
 
@@ -146,7 +146,7 @@ def optimise_filters(model: 'keras.Model', layer: str, filters: Sequence[int] | 
     """Images in 0…255 that excite a convolutional layer's filters (all by default) most, by gradient ascent (Erhan et al. 2009; Olah et al. 2017).
 
     `model` takes images in 0…255; `settings` are those of `Climb`. The same seed gives the same images, up to rounding, whatever the batch. Raises `ParameterError`."""
-    body = import_keras().Model(_opened(model).inputs[0], _before_nonlinearity(model, layer))
+    body = import_keras().Model(open_network(model).inputs[0], _before_nonlinearity(model, layer))
     shape, count = [size or usual for size, usual in zip(model.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))], body.outputs[0].shape[-1]
     filters = np.arange(count) if filters is None else np.asarray(filters, int)
     if not len(filters) or filters.min() < 0 or filters.max() >= count: raise ParameterError(f'{layer} has no such filters: {filters}', f'use numbers from 0 to {count - 1}')
@@ -185,7 +185,7 @@ def optimised_figure(found: OptimisedImages, peaks: np.ndarray | None = None) ->
     over = ratios(found, peaks) if peaks is not None else np.full(len(found.filters), np.nan)
     words = ['' if peaks is None else 'dead' if np.isnan(ratio) else f'{ratio:.1f}×' for ratio in over]
     captions = [f'{number} {word}'.strip() for number, word in zip(found.filters, words)]
-    columns = _columns(len(captions))
+    columns = grid_columns(len(captions))
     rows = range(0, len(captions), columns)
     note = 'gray 0…255 as they are' + ('; ×: activation over that of the best real patch; dead: no real face excites it' if peaks is not None else '')
     return sheet([list(found.images[r:r + columns]) for r in rows], [captions[r:r + columns] for r in rows], f'{found.layer}: optimised image of {len(captions)} filters', note)

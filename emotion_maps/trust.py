@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import _logits, _opened, convolutional_layers, overlay, prepare_images, sheet, split_network
+from .activation_maps import logits_of, open_network, convolutional_layers, overlay, prepare_images, sheet, split_network
 from .attribution import METHODS, attribute, baseline_images, class_numbers, class_scores, completeness
 from .backend import import_keras
 from .core import EMOTIONS, DataError, ParameterError, choose, progress
@@ -80,8 +80,8 @@ def maps_by(method: str, model: 'keras.Model', images: np.ndarray, target: Any =
 # %% ../nbs/04c_trust.ipynb #47613069
 def contrast_network(model: 'keras.Model') -> 'keras.Model':
     "A network on the same weights that answers \"this class rather than that\": classes² sigmoids of the differences of two logits, in the order of `contrast_numbers`. Raises `ModelError`."
-    keras, network = import_keras(), _opened(model)
-    logits = _logits(network)
+    keras, network = import_keras(), open_network(model)
+    logits = logits_of(network)
     classes = logits.shape[-1]
     differ = keras.layers.Dense(classes**2, activation='sigmoid', use_bias=False, dtype='float32', name='this_rather_than_that')
     contrasts = keras.Model(network.inputs[0], differ(logits))
@@ -205,9 +205,9 @@ def randomised(model: 'keras.Model', seed: int = 0) -> Iterator[tuple[str, 'kera
     keras, generator = import_keras(), np.random.default_rng(seed)
     copy, untrained = keras.models.clone_model(model), keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    fresh = {name: call.layer for name, call in _opened(untrained).calls.items()}
+    fresh = {name: call.layer for name, call in open_network(untrained).calls.items()}
     done = set()
-    for name, call in reversed(_opened(copy).calls.items()):
+    for name, call in reversed(open_network(copy).calls.items()):
         if id(call.layer) in done or not call.layer.get_weights(): continue
         done.add(id(call.layer))
         drawn = [generator.normal(0, np.sqrt(2/np.prod(table.shape[:-1])), table.shape) if table.ndim > 1 else table for table in fresh[name].get_weights()]
@@ -241,7 +241,7 @@ def randomisation(model: 'keras.Model', images: np.ndarray, methods: Sequence[st
 
 def _tables(model: 'keras.Model') -> set[int]:
     "The layers that hold tables of weights."
-    return {id(call.layer) for call in _opened(model).calls.values() if any(table.ndim > 1 for table in call.layer.get_weights())}
+    return {id(call.layer) for call in open_network(model).calls.values() if any(table.ndim > 1 for table in call.layer.get_weights())}
 
 
 def _resemblance(some: np.ndarray, others: np.ndarray) -> float:
