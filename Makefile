@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test test-full bench bench-train bench-maps lab notebooks readme gallery lock clean
+.PHONY: help install run test test-full bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
@@ -32,11 +32,14 @@ test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	$(BIN)/python -m pytest -c .ci/pytest.ini .ci/tests
 
-bench: bench-train bench-maps
+bench: bench-train bench-maps bench-browse
 
 bench-maps: install
 	$(BIN)/python .ci/bench_maps.py
 	$(BIN)/python .ci/bench_attribution.py
+
+bench-browse: install
+	$(BIN)/python .ci/bench_browse.py
 
 bench-train: install
 	$(BIN)/python .ci/bench_train.py $(if $(MINUTES),--minutes $(MINUTES))
