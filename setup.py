@@ -23,7 +23,7 @@ setup(
     extras_require={"dev": project["dev_requirements"].split()},
     packages=["emotion_maps", "emotion_maps.notebooks"],
     package_dir={"emotion_maps.notebooks": "nbs"},
-    package_data={"emotion_maps": ["weights/*", "weights/*/*"], "emotion_maps.notebooks": ["*.ipynb", "results/*"]},
+    package_data={"emotion_maps": ["weights/*", "weights/*/*", "report_page/*", "example_photo/*"], "emotion_maps.notebooks": ["*.ipynb", "results/*"]},
     entry_points={"console_scripts": project["console_scripts"].split()},
     zip_safe=False,
 )
