@@ -449,7 +449,7 @@ class PanelRow(HBox):
         self.boxes['attribution'].layout.display = None if 'attribution' in drawing.pictures else 'none'
         if self.captions['face_bars'].value != bars_of_answer: self.captions['face_bars'].value = bars_of_answer
 
-# %% ../nbs/06_browse.ipynb #034763e4
+# %% ../nbs/06_browse.ipynb #204dd6e6
 class Browser(VBox):
     """Look through a network's filters: `controls['filter'].value = 5` draws at once; `pictures` are the panels, `still()` all of them as one PNG.
 
@@ -461,7 +461,7 @@ class Browser(VBox):
         self.cards, self.drawing, self.beside, self.row, self.second = {}, Drawing(self.views), Drawing(self.views), PanelRow(), PanelRow()
         self.controls = controls_for(self.views) | more_controls(self.views)
         self.card, self.message = HTML(), HTML()
-        self.card_pictures = {name: Picture(layout=Layout(width='150px', height='150px')) for name in ('optimised', 'favourites')}
+        self.card_pictures = {name: Picture(layout=Layout(width='150px', height='150px', display='none')) for name in ('optimised', 'favourites')}
         self.card_row = HBox([self.card, *self.card_pictures.values()], layout=Layout(flex_flow='row wrap', grid_gap='12px', min_height='0' if atlas is None else '260px'))
         super().__init__([self._controls_box(), self.message, self.row, self.second, self.card_row])
         self._follow_layer()
@@ -609,7 +609,9 @@ class Browser(VBox):
         if now[1:3] not in self.cards:
             self.cards[now[1:3]] = card_html(self.atlas.filter(now.layer, now.filter), self.atlas.about['emotions']), card_pictures(self.atlas, now.layer, now.filter)
         self.card.value, pictures = self.cards[now[1:3]]
-        for name, (words, value) in pictures.items(): self.card_pictures[name].value, self.card_pictures[name].alt = value, words
+        for name, picture in self.card_pictures.items():
+            picture.layout.display = None if name in pictures else 'none'
+            if name in pictures: picture.alt, picture.value = pictures[name]
 
 # %% ../nbs/06_browse.ipynb #03ad8a05
 def browse(model: 'keras.Model', faces: Any, atlas: FilterAtlas | None = None, image: int = 0, preprocess: Callable[[np.ndarray], np.ndarray] | None = None) -> Browser:

@@ -64,7 +64,7 @@ def test_browse_step_with_a_parameter_changed(root, tmp_path, small_model):
     assert last
 
 
-@pytest.mark.parametrize("step", ["01_data", "02_train", "03_evaluate", "04_activation_maps", "06_browse", "07_pipeline"])
+@pytest.mark.parametrize("step", ["01_data", "02_train", "03_evaluate", "04_activation_maps", "06_browse", "06a_photo", "06b_report", "07_pipeline"])
 def test_misspelt_parameter_is_refused_under_bare_papermill(root, step):
     """The check stands in the notebook's own cells: run just the parameters, papermill's cell and the check."""
     notebook = nbformat.read(root / "nbs" / f"{step}.ipynb", 4)

@@ -28,6 +28,10 @@ from emotion_maps.recipes import load_pretrained
 assert load_pretrained('default').predict(faces.images[:5, ..., None].astype('float32'), verbose=0).shape == (5, 7)
 from PIL import Image
 Image.fromarray(picture).save('overlay.png')
+from emotion_maps.photo import example_photo, read_photo
+assert read_photo(example_photo()).shape[2] == 3
+from emotion_maps.report import page_file
+assert '<html' in page_file('page.html') and page_file('page.css') and page_file('page.js')
 assert not {'nbdev', 'fastcore'} & set(sys.modules)
 """
 
