@@ -60,7 +60,7 @@ def problems(notebook):
 
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=900, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
+    NotebookClient(notebook, timeout=3600, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
                    resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":

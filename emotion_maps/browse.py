@@ -6,7 +6,8 @@
 __all__ = ['THUMBNAIL', 'GAP', 'FRAME', 'WHITE', 'SCALES', 'ANSWERS', 'ORDERS', 'PANEL', 'REDRAWS', 'PANELS', 'BLUE', 'ORANGE',
            'COMPARE', 'LOOK', 'png', 'sheet_palette', 'contact_sheet', 'framed', 'Views', 'Opinions', 'pick_faces',
            'compose', 'Choice', 'Drawing', 'favourites_picture', 'bars', 'card_words', 'card_html', 'card_pictures',
-           'filters_of_region', 'Picture', 'controls_for', 'more_controls', 'PanelRow', 'Browser', 'browse']
+           'filters_of_region', 'Picture', 'controls_for', 'more_controls', 'two_lines', 'PanelRow', 'Browser',
+           'browse']
 
 # %% ../nbs/06_browse.ipynb #11edc4ce
 import base64
@@ -392,7 +393,7 @@ class Picture(AnyWidget):
     export default { render };
     """
 
-# %% ../nbs/06_browse.ipynb #d09517f4
+# %% ../nbs/06_browse.ipynb #4ba78e2d
 COMPARE = {'': 'nothing', 'image': 'another face', 'filter': 'another filter'}
 LOOK = {'style': {'description_width': '8em'}, 'layout': Layout(width='28em')}
 
@@ -423,11 +424,17 @@ def more_controls(views: Opinions) -> dict[str, Any]:
         'for': tip('next that argues for', "the filter of this layer whose map raises the answer's logit next most"),
         'against': tip('next that argues against', "the filter of this layer whose map lowers the answer's logit next most"),
         'region': _menu('Part of the face', {'': 'click on the face, or choose', **{name: name.replace('_', ' ') for name in REGIONS}}),
-        'followers': Select(options=[], description='Filters there', rows=6, **LOOK),
+        'followers': Select(options=[], description='Filters there', style=LOOK['style'], layout=Layout(width='28em', height='130px')),
         'compare': _menu('Beside it', COMPARE),
         'other': IntSlider(0, 0, 0, description='Other', disabled=True, **LOOK)}
 
-# %% ../nbs/06_browse.ipynb #d3d64e26
+# %% ../nbs/06_browse.ipynb #e32081b0
+def two_lines(first: str, second: str) -> str:
+    "Words above a panel as HTML: always two lines, cut off where they are too long, so that no picture is pushed down."
+    line = 'white-space:nowrap;overflow:hidden;text-overflow:ellipsis;line-height:1.4;min-height:1.4em'
+    return ''.join(f'<div style="{line}{bold}" title="{html.escape(text)}">{html.escape(text)}</div>' for text, bold in ((first, ';font-weight:bold'), (second, '')))
+
+# %% ../nbs/06_browse.ipynb #6355024b
 class PanelRow(HBox):
     "The panels of one `Drawing` side by side: `pictures` and `captions` by name."
 
@@ -435,7 +442,7 @@ class PanelRow(HBox):
         square = {'width': f'{PANEL}px', 'height': f'{PANEL}px'}
         sizes = {'face': square, 'map': square, 'overlay': square, 'attribution': square, 'filters': {'min_height': f'{PANEL}px'}, 'colours': {'width': f'{PANEL}px', 'height': '10px'}}
         self.pictures = {name: Picture(layout=Layout(**size), clickable=name in ('face', 'overlay', 'attribution')) for name, size in sizes.items()}
-        self.captions = {name: HTML(layout=Layout(min_height='3.2em', max_width=f'{PANEL}px')) for name in PANELS} | {'colours': HTML(), 'face_bars': HTML()}
+        self.captions = {name: HTML(layout=Layout(height='3.1em', width=f'{PANEL}px')) for name in PANELS} | {'colours': HTML(), 'face_bars': HTML()}
         below = {'map': [self.pictures['colours'], self.captions['colours']], 'face': [self.captions['face_bars']]}
         self.boxes = {name: VBox([self.captions[name], self.pictures[name], *below.get(name, [])]) for name in PANELS}
         super().__init__(list(self.boxes.values()), layout=Layout(flex_flow='row wrap', grid_gap='12px'))
@@ -443,13 +450,13 @@ class PanelRow(HBox):
     def show(self, drawing: Drawing, bars_of_answer: str = '') -> None:
         "Show a drawing; a panel that it has not is hidden."
         for name, (first, second) in drawing.words.items():
-            self.captions[name].value = f'<b>{html.escape(first)}</b><br>{html.escape(second)}' if second else html.escape(first)
+            self.captions[name].value = two_lines(first, second) if name in self.boxes else html.escape(first)
             if name not in drawing.pictures: continue
             self.pictures[name].value, self.pictures[name].alt = drawing.pictures[name], f'{first}. {second}'
         self.boxes['attribution'].layout.display = None if 'attribution' in drawing.pictures else 'none'
         if self.captions['face_bars'].value != bars_of_answer: self.captions['face_bars'].value = bars_of_answer
 
-# %% ../nbs/06_browse.ipynb #204dd6e6
+# %% ../nbs/06_browse.ipynb #22add8f7
 class Browser(VBox):
     """Look through a network's filters: `controls['filter'].value = 5` draws at once; `pictures` are the panels, `still()` all of them as one PNG.
 
@@ -460,7 +467,7 @@ class Browser(VBox):
         self.numbers = np.arange(len(faces.images))
         self.cards, self.drawing, self.beside, self.row, self.second = {}, Drawing(self.views), Drawing(self.views), PanelRow(), PanelRow()
         self.controls = controls_for(self.views) | more_controls(self.views)
-        self.card, self.message = HTML(), HTML()
+        self.card, self.message = HTML(), HTML(layout=Layout(min_height='34px'))
         self.card_pictures = {name: Picture(layout=Layout(width='150px', height='150px', display='none')) for name in ('optimised', 'favourites')}
         self.card_row = HBox([self.card, *self.card_pictures.values()], layout=Layout(flex_flow='row wrap', grid_gap='12px', min_height='0' if atlas is None else '260px'))
         super().__init__([self._controls_box(), self.message, self.row, self.second, self.card_row])
