@@ -30,7 +30,7 @@ from .activation_maps import activation_maps, overlay
 from .attribution import METHODS
 from .backend import import_keras
 from .core import EMOTIONS, IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, EmotionMapsError, choose, file_name, find_path, place, save_figure
-from .data import FORMATS, Faces, to_gray, upright
+from .data import FORMATS, Faces, to_gray, upright_picture
 from .evaluate import Answers, confidence_threshold, predict
 from .face_regions import FaceMasks, face_masks, find_landmarks
 from .recipes import open_model
@@ -62,7 +62,7 @@ def _pixels(image: Any) -> np.ndarray:
     if longest > LONGEST_SIDE: image.draft(None, tuple(max(1, side*LONGEST_SIDE//longest) for side in image.size))  # a JPEG decodes at a half or a quarter
     photo = _in_colour(image)
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), reducing_gap=2)
-    return np.asarray(upright(photo))
+    return np.asarray(upright_picture(photo))
 
 # %% ../nbs/06a_photo.ipynb #a0233642
 def _advice(start: bytes, error: Exception) -> tuple[str, str]:
@@ -117,7 +117,7 @@ def read_photo(source: Any, name: str = '') -> np.ndarray:
             with open(path, 'rb') as file: return _decoded(file, name or repr(str(source)))
         except OSError as error: raise DataError(f'{str(source)!r} cannot be opened ({error.strerror})', 'check who may read it') from None
     if isinstance(source, (bytes, bytearray, memoryview)): return _decoded(io.BytesIO(source), name or 'The photo')
-    if hasattr(source, 'convert') and hasattr(source, 'getexif'): return _from_array(np.asarray(_in_colour(upright(source))))
+    if hasattr(source, 'convert') and hasattr(source, 'getexif'): return _from_array(np.asarray(_in_colour(upright_picture(source))))
     return _from_array(source)
 
 
