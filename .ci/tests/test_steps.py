@@ -51,6 +51,7 @@ def test_evaluate_step_with_a_parameter_changed(root, tmp_path, small_model):
     assert scores["part"] == "validation" and 0 <= scores["interval"][0] <= scores["accuracy"] <= scores["interval"][1] <= 1
 
 
+@pytest.mark.slow
 def test_maps_step_with_a_parameter_changed(root, tmp_path, small_model):
     done = papermill(root, "04_activation_maps", tmp_path / "out.ipynb", *parameters(model=small_model, output=tmp_path, show_filters=2))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -206,6 +207,7 @@ def test_make_run_in_a_fresh_clone(root, tmp_path):
     assert status.stdout == ""
 
 
+@pytest.mark.slow
 def test_steps_with_the_shipped_network_need_no_training(root, tmp_path):
     for step, more in {"evaluate": (), "maps": ("--show-filters", 2, "--layers", "block1_conv1", "--images", 1)}.items():
         done = command(root, step, "--model", "default", "--data", TINY, "--output", tmp_path / "output", *more)
