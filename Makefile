@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test test-full bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
+.PHONY: help install run test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'
+	@echo 'make fuzz [SECONDS=n] [SEED=n]   hostile inputs: damaged pictures, archives, tables, model files'
 	@echo 'make bench-train [MINUTES=n]   how fast training is here, beside plain Keras, and how accurate in n minutes; make bench runs every measurement'
 	@echo 'make notebooks   run all notebooks again, export the modules, make README; make lock compiles requirements.txt'
 
@@ -31,6 +32,9 @@ test: install
 test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	$(BIN)/python -m pytest -c .ci/pytest.ini .ci/tests
+
+fuzz: install
+	$(BIN)/python .ci/fuzz.py --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
 bench: bench-train bench-maps bench-browse
 

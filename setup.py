@@ -20,7 +20,7 @@ setup(
     keywords=project["keywords"],
     python_requires=f">={project['min_python']},<3.14",
     install_requires=project["requirements"].split(),
-    extras_require={"dev": project["dev_requirements"].split()},
+    extras_require={"dev": project["dev_requirements"].split(), "distributed": project["distributed_requirements"].split()},
     packages=["emotion_maps", "emotion_maps.notebooks"],
     package_dir={"emotion_maps.notebooks": "nbs"},
     package_data={"emotion_maps": ["weights/*", "weights/*/*", "report_page/*", "example_photo/*"], "emotion_maps.notebooks": ["*.ipynb", "results/*"]},

@@ -18,7 +18,7 @@ import numpy as np
 
 from .activation_maps import LayerCall, filled_batch, lay_open, convolutional_layers, iterate_maps, prepare_images, split_network
 from .backend import compiled, import_keras, to_numpy
-from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, write_whole
+from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, read_arrays, write_whole
 from .data import Faces
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class LinearOperation(Operation):
         keras, (inputs, outputs, calls) = import_keras(), lay_open(split_network(model, layer, logits=False).head)
         call = _next_convolution(calls, inputs[0])
         if call is None: raise ModelError(f'No plain convolution follows {layer}', 'take Operation')
-        self.between = (lambda maps: maps) if call.inputs[0] is inputs[0] else compiled(keras.Model(inputs[0], call.inputs[0]))
+        self.between = keras.ops.convert_to_tensor if call.inputs[0] is inputs[0] else compiled(keras.Model(inputs[0], call.inputs[0]))
         self.rest = compiled(keras.Model([call.outputs[0], inputs[1]], outputs[0]))
         self.convolution, self.kernel = call.layer, to_numpy(call.layer.kernel)
         self.bias = to_numpy(call.layer.bias) if call.layer.use_bias else np.float32(0)
@@ -93,7 +93,7 @@ class LinearOperation(Operation):
         super().begin(images)
         given = self.between(self.maps)
         self.change = self.between(self.mean[None]) - given
-        self.total = self._convolve(given, self.kernel) + self.bias
+        self.total = import_keras().ops.add(self._convolve(given, self.kernel), self.bias)
 
     def without(self, filters: Sequence[int] = ()) -> np.ndarray:
         chosen, total = list(filters), self.total
@@ -141,10 +141,14 @@ class Outcomes(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path) -> 'Outcomes':
-        "Read it again."
-        with np.load(path, allow_pickle=False) as file: parts = {name: file[name] for name in file.files}
-        knockouts = [Knockout(str(layer), tuple(map(int, filters.split()))) for layer, filters in zip(parts.pop('layers'), parts.pop('filters'))]
-        return cls(knockouts, **parts | {'emotions': tuple(map(str, parts['emotions']))})
+        "Read it again. Raises `DataError` when the file is damaged."
+        parts = read_arrays(path, ('layers', 'filters', *cls._fields[1:]))
+        try:
+            knockouts = [Knockout(str(layer), tuple(map(int, str(filters).split()))) for layer, filters in zip(parts['layers'], parts['filters'], strict=True)]
+            found = cls(knockouts, *(parts[name] for name in cls._fields[1:-1]), tuple(map(str, parts['emotions'])))
+            if found.change.shape != (len(found.labels), len(knockouts)) or found.change.shape != found.right.shape or found.before.shape != (len(found.labels), 2): raise ValueError('its arrays do not belong together')
+        except (ValueError, TypeError) as error: raise DataError(f'{path} cannot be read as outcomes ({error})', 'make it again: `emotion-maps atlas`') from None
+        return found
 
 # %% ../nbs/05b_ablation.ipynb #3ed9cae0
 def merge(parts: Iterable[Outcomes]) -> Outcomes:
@@ -407,7 +411,8 @@ def read_effects(path: str | Path) -> 'pd.DataFrame':
     "Read them again, `.attrs` says what made them. Raises `DataError`."
     import pandas as pd
     try: return pd.read_parquet(place(path))
-    except (OSError, ValueError) as error: raise DataError(f'{path} cannot be read as effects ({str(error)[:150]})', 'run 05b_ablation again with result_file') from None
+    except Exception as error:  # Arrow and pandas raise many kinds for one cause
+        raise DataError(f'{path} cannot be read as effects ({str(error)[:150]})', 'run 05b_ablation again with result_file') from None
 
 # %% ../nbs/05b_ablation.ipynb #e2927556
 def twins_figure(table: 'pd.DataFrame') -> 'Figure':

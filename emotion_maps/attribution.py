@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'BASELINES', 'class_scores', 'class_numbers', 'Request', 'Method', 'resize_maps', 'attribute',
-           'baseline_images', 'completeness', 'attribution_figure', 'method_names']
+           'baseline_images', 'completeness', 'attribution_tile', 'attribution_figure', 'method_names']
 
 # %% ../nbs/04a_attribution.ipynb #f750423a
 import math
@@ -462,8 +462,8 @@ def _rise(request: Request, samples: int, cells: int, seed: int, baseline: Any) 
 METHODS['rise'] = Method(_rise, False, True, {'samples': 1000, 'cells': 6, 'seed': 0, 'baseline': 'mean'}, 'Petsiuk, Das & Saenko 2018')
 
 # %% ../nbs/04a_attribution.ipynb #d0e296f8
-def _attribution_tile(face: np.ndarray, one: np.ndarray, strength: float, colour_map: str) -> np.ndarray:
-    "A face with one attribution map over it, up to the map's 99th percentile."
+def attribution_tile(face: np.ndarray, one: np.ndarray, strength: float, colour_map: str) -> np.ndarray:
+    "A face `(height, width) uint8` under one attribution map, its brightest colour at the map's 99th percentile: `(height, width, 3) uint8`; signed maps get a signed scale."
     size = np.abs(one)
     high = float(np.percentile(size, 99) or size.max()) or 1.
     return overlay(face, one, strength, colour_map, (-high if one.min() < 0 else 0, high))
@@ -472,7 +472,7 @@ def _attribution_tile(face: np.ndarray, one: np.ndarray, strength: float, colour
 def attribution_figure(faces: np.ndarray, maps: Mapping[str, np.ndarray], names: Sequence[str] = (), title: str = 'Attribution',
                        strength: float = .75, colour_map: str = 'inferno') -> 'Figure':
     "Faces `(n, height, width) uint8` under the maps of several methods, `{method: (n, …)}`: one face under all of them, or a column for each face."
-    tiles = {method: [_attribution_tile(face, one, strength, colour_map) for face, one in zip(faces, found)] for method, found in maps.items()}
+    tiles = {method: [attribution_tile(face, one, strength, colour_map) for face, one in zip(faces, found)] for method, found in maps.items()}
     signed = [found.min() < 0 for found in maps.values()]
     bars = [Bar(colour_map, 0, 1, "share of the map's scale")]*(not all(signed)) + [Bar(SIGNED_COLOUR_MAP, -1, 1, "against and for, as a share of the map's scale")]*any(signed)
     note = 'each map by its own 99th percentile'

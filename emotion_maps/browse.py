@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['THUMBNAIL', 'GAP', 'FRAME', 'WHITE', 'SCALES', 'ANSWERS', 'ORDERS', 'PANEL', 'REDRAWS', 'PANELS', 'BLUE', 'ORANGE',
            'COMPARE', 'LOOK', 'png', 'sheet_palette', 'contact_sheet', 'framed', 'Views', 'Opinions', 'pick_faces',
-           'compose', 'Choice', 'Drawing', 'favourites_picture', 'bars', 'card_words', 'card_html', 'card_pictures',
-           'filters_of_region', 'Picture', 'controls_for', 'more_controls', 'two_lines', 'PanelRow', 'Browser',
-           'browse']
+           'compose', 'Choice', 'Drawing', 'bars', 'card_words', 'card_html', 'card_pictures', 'filters_of_region',
+           'Picture', 'controls_for', 'more_controls', 'two_lines', 'PanelRow', 'Browser', 'browse']
 
 # %% ../nbs/06_browse.ipynb #11edc4ce
 import base64
@@ -16,6 +15,8 @@ import io
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,10 +26,10 @@ from ipywidgets import HTML, Button, Dropdown, FloatSlider, HBox, IntSlider, Lay
 
 from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, limits, overlay,
                                           prepare_images, split_network, strongest_filters)
-from .attribution import METHODS, attribute, class_scores
+from .attribution import METHODS, attribute, attribution_tile, class_scores
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import EMOTIONS, OUTSIDE, REGIONS, DataError, EmotionMapsError, ModelError, ParameterError, choose, progress
-from .filter_atlas import FilterAtlas, favourite_patches, on_grid, regions_of_faces
+from .filter_atlas import FilterAtlas, favourites_picture, on_grid, regions_of_faces
 
 if TYPE_CHECKING:
     import keras
@@ -89,6 +90,8 @@ class Views:
         self.model, self.faces, self.preprocess, self.kept = model, faces, preprocess, kept
         self.layers, self.emotions = convolutional_layers(model), tuple(getattr(faces, 'emotions', EMOTIONS))
         self.known, self.extra, self.passes, self.answers = OrderedDict(), OrderedDict(), {}, None
+        self.lock, self.worker, self.coming = RLock(), ThreadPoolExecutor(1), Future()
+        self.coming.set_result(None)
 
     def look(self, image: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         "All maps of one face, `{layer: (height, width, filters) float32}`, and the network's answer."
@@ -96,7 +99,11 @@ class Views:
             one = self.faces.images[image:image + 1]
             found = {layer: maps[0] for layer, maps in activation_maps(self.model, one, [*self.layers, ':output'], self.preprocess).items()}
             return found, found.pop(':output')
-        return self._remember(self.known, image, compute)
+        with self.lock: return self._remember(self.known, image, compute)
+
+    def ahead(self, image: int) -> None:
+        "Compute a face's maps in the background, so that whoever looks at it next finds them there; unless that is under way for another."
+        if image not in self.known and self.coming.done(): self.coming = self.worker.submit(self.look, image)
 
     def _remember(self, memory: OrderedDict, key: Any, compute: Callable[[], Any]) -> Any:
         if key not in memory:
@@ -273,9 +280,7 @@ class Drawing:
         for parts in (self.pictures, self.words): parts.pop('attribution', None)
         if not now.method: return
         one = self.views.attribution(now.image, now.method)
-        high = float(np.percentile(np.abs(one), 99) or np.abs(one).max() or 1)
-        painted = overlay(self.views.faces.images[now.image], one, now.strength, now.colour_map, (-high if one.min() < 0 else 0, high))
-        self.pictures['attribution'] = png(painted)
+        self.pictures['attribution'] = png(attribution_tile(self.views.faces.images[now.image], one, now.strength, now.colour_map))
         answer = self.views.look(now.image)[1]
         self.words['attribution'] = f'why {self.views.emotions[answer.argmax()]}? {now.method}' if self.views.verdict(now.image) else now.method, 'brightest colour: 99th percentile'
 
@@ -285,18 +290,6 @@ class Drawing:
 
 # %% ../nbs/06_browse.ipynb #751ba9e1
 BLUE, ORANGE = '#0072b2', '#d55e00'
-
-
-def favourites_picture(atlas: FilterAtlas, layer: str, number: int) -> np.ndarray:
-    "A filter's favourite patches, best first, in rows of three with white between: `(height, width) uint8`."
-    patches = favourite_patches(atlas, layer, number)
-    height, width = patches[0].shape
-    rows = math.ceil(len(patches)/3)
-    sheet = np.full((rows*(height + 1) - 1, 3*(width + 1) - 1), 255, 'uint8')
-    for place, patch in enumerate(patches):
-        row, column = divmod(place, 3)
-        sheet[row*(height + 1):, column*(width + 1):][:height, :width] = patch
-    return sheet
 
 
 def bars(title: str, values: dict[str, float], start: float, text: str, most: float | None = None) -> str:
@@ -464,7 +457,7 @@ class Browser(VBox):
 
     def __init__(self, model: 'keras.Model', faces: Any, atlas: FilterAtlas | None = None, preprocess: Callable[[np.ndarray], np.ndarray] | None = None):
         self.views, self.atlas, self.busy, self.turn = Opinions(model, faces, preprocess), atlas, False, ('', -1)
-        self.numbers = np.arange(len(faces.images))
+        self.numbers, self.place = np.arange(len(faces.images)), 0
         self.cards, self.drawing, self.beside, self.row, self.second = {}, Drawing(self.views), Drawing(self.views), PanelRow(), PanelRow()
         self.controls = controls_for(self.views) | more_controls(self.views)
         self.card, self.message = HTML(), HTML(layout=Layout(min_height='34px'))
@@ -515,7 +508,14 @@ class Browser(VBox):
         self.row.show(self.drawing, self._answer_bars(self.choice().image) if REDRAWS[changed] == 0 else self.captions['face_bars'].value)
         if REDRAWS[changed] in (1, 2): self._show_card()
         if changed == 'image' and self.atlas is None and self.controls['region'].value: self._said(self._list_followers)
-        self._draw_beside(changed)
+        if changed == 'image': self._look_ahead()
+        if (changed, self.controls['compare'].value) != ('image', 'image'): self._draw_beside(changed)
+
+    def _look_ahead(self) -> None:
+        "Whoever goes from face to face will go on: have the next one ready."
+        place = self.controls['image'].value
+        step, self.place = place - self.place, place
+        if abs(step) == 1 and 0 <= place + step < len(self.numbers): self.views.ahead(int(self.numbers[place + step]))
 
     def _said(self, work: Callable[[], Any]) -> None:
         "Do something; where it is refused, say why under the controls instead of breaking off."
@@ -590,6 +590,7 @@ class Browser(VBox):
         finally: self.busy = False
         if self.controls['compare'].value == 'image': self.controls['other'].max = slider.max
         self.draw('image')
+        self._draw_beside('image')
 
     def _open_second(self) -> None:
         "Show or hide the second row."
@@ -606,7 +607,7 @@ class Browser(VBox):
         if not kind or self.busy: return
         other = self.controls['other'].value
         now = self.choice()._replace(**{kind: int(self.numbers[other]) if kind == 'image' else other})
-        self.beside.update(now, changed)
+        self._said(lambda: self.beside.update(now, changed))
         self.second.show(self.beside, self._answer_bars(now.image))
 
     def _show_card(self) -> None:

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACTION_UNITS', 'EMOTION_ACTION_UNITS', 'MODEL_NAME',
-           'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError', 'ModelError',
-           'ParameterError', 'MissingStepError', 'choose', 'project_root', 'place', 'find_path', 'write_whole',
-           'write_json', 'read_json', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters',
-           'in_test', 'clock', 'in_notebook', 'Progress', 'progress']
+           'MOST_BYTES', 'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError',
+           'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root', 'place',
+           'find_path', 'write_whole', 'write_json', 'read_json', 'read_arrays', 'alone', 'fingerprint', 'file_name',
+           'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock', 'in_notebook', 'Progress',
+           'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -79,6 +80,7 @@ class DataError(EmotionMapsError): "The faces cannot be read as asked."
 class ModelError(EmotionMapsError): "The model cannot be read or used as asked."
 class ParameterError(EmotionMapsError): "A parameter has a name or a value that does not exist."
 class MissingStepError(EmotionMapsError): "A step that must run first has not run."
+class WritingError(EmotionMapsError): "A file cannot be written: the disk is full, or the folder is closed."
 
 # %% ../nbs/00_core.ipynb #3d8f3323
 def choose(value: Any, choices: Iterable[Any], name: str) -> Any:
@@ -105,7 +107,8 @@ def project_root(start: str | Path | None = None) -> Path:
 
 def place(path: str | Path) -> Path:
     "A path as the user gave it: absolute or `~` as it is, otherwise seen from the project's root."
-    path = Path(path).expanduser()
+    try: path = Path(path).expanduser()
+    except RuntimeError: raise ParameterError(f'The path {str(path)!r} cannot be followed: there is no such user', 'check the path') from None
     return path if path.is_absolute() else project_root()/path
 
 # %% ../nbs/00_core.ipynb #54046981
@@ -120,17 +123,30 @@ def find_path(path: str | Path) -> Path:
     raise DataError(f'There is no file or folder {str(path)!r} (looked in {looked})', 'check the path')
 
 # %% ../nbs/00_core.ipynb #d6b47eb1
+def _tidy(folder: Path) -> None:
+    "Remove what processes that were killed over an hour ago left half written."
+    for left in folder.glob('.part-*'):
+        try:
+            if time.time() - left.stat().st_mtime > 3600: left.unlink()
+        except OSError: pass
+
+
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
-    "A temporary path to write to; it becomes `path` when the block ends, and vanishes when the block fails."
+    "A temporary path to write to; it becomes `path` when the block ends, and vanishes when the block fails. Raises `WritingError`."
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.part-{os.getpid()}-{time.monotonic_ns()}-{path.name}')
+    part = path.with_name(f'.part-{os.getpid()}-{time.monotonic_ns()}-{path.name[-40:]}')  # as long a name as the system allows must still fit
     try:
-        yield part
-        with open(part, 'rb+') as file: os.fsync(file.fileno())
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+        if '\0' in str(path): raise OSError('its name holds a null character')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path.parent)
+        try:
+            yield part
+            with open(part, 'rb+') as file: os.fsync(file.fileno())
+            os.replace(part, path)
+        finally: part.unlink(missing_ok=True)
+    except OSError as error:
+        raise WritingError(f'{str(path)!r} cannot be written ({error.strerror or str(error)[:150]})', 'free some space, or name a folder that can be written') from error
 
 # %% ../nbs/00_core.ipynb #925478c5
 def _plain(value: Any) -> Any:
@@ -148,11 +164,57 @@ def write_json(path: str | Path, content: Any) -> Path:
     return Path(path)
 
 
-def read_json(path: str | Path) -> Any:
-    "Read a JSON file. Raises `DataError` naming the file when it is not JSON."
-    try: return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise DataError(f'{path} cannot be read as JSON ({error})', 'delete it and run the step that writes it again') from None
+MOST_BYTES = 1 << 30  # that a file of ours may hold, unpacked
+
+
+def read_json(path: str | Path, kinds: Mapping[str, Any] | None = None) -> Any:
+    """Read a JSON file. Raises `DataError` naming the file when it is not JSON.
+
+    `kinds`: names with the type (or types) of their values; the file must then hold an object, in which these names, where they occur, have such values."""
+    again = 'delete it and run the step that writes it again'
+    try:
+        if Path(path).stat().st_size > MOST_BYTES >> 4: raise ValueError(f'more than {MOST_BYTES >> 24} MB')
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error: raise DataError(f'{path} cannot be read as JSON ({str(error)[:200]})', again) from None
+    if kinds is None: return content
+    if not isinstance(content, dict): raise DataError(f'{path} holds no names with values', again)
+    for name in content.keys() & kinds.keys():
+        if not isinstance(content[name], kinds[name]) or isinstance(content[name], bool) and bool is not kinds[name]: raise DataError(f'{path}: {name!r} cannot be {str(content[name])[:60]!r}', again)
+    return content
+
+# %% ../nbs/00_core.ipynb #9579087c
+def read_arrays(path: str | Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    "The arrays of an .npz file. Raises `DataError` naming the file when it is damaged, holds objects, is over 1 GB unpacked, or lacks one of `names`."
+    import zipfile
+    try:
+        with zipfile.ZipFile(path) as archive: size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES: raise ValueError(f'{size >> 20:,} MB unpacked are too many')
+        with np.load(path, allow_pickle=False) as file: arrays = {name: file[name] for name in file.files}
+        strangers = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)] + [name for name in names if name not in arrays]
+        if strangers: raise ValueError(f'no array {strangers[0]!r}')
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for one cause
+        raise DataError(f'{path} cannot be read as arrays ({str(error)[:150] or type(error).__name__})', 'delete it and run the step that writes it again') from None
+    return arrays
+
+# %% ../nbs/00_core.ipynb #42f4ab46
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    "While the block runs, no other process runs such a block for this folder: the second waits, and says so. Raises `WritingError`."
+    try: import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder/'.lock', 'w')
+    except OSError as error: raise WritingError(f'{folder} cannot be written ({error.strerror})', 'name a folder that can be written') from None
+    with lock:
+        try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f'Another process is at work in {folder}: waiting until it has finished.', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 # %% ../nbs/00_core.ipynb #f910725c
 def fingerprint(*parts: Any) -> str:
@@ -171,9 +233,13 @@ DPI = 300
 
 
 def file_name(*words: Any) -> str:
-    "Words joined into a file name that every system accepts: `file_name('block1 conv', 3)` is `block1-conv_3`."
-    clean = (''.join(c if c.isalnum() or c in '.-' else '-' for c in str(word)).strip('-.') for word in words)
-    return '_'.join(word for word in clean if word)[:150]
+    "Words joined into a file name that every system accepts: `file_name('block1 conv', 3)` is `block1-conv_3`. The longest words are cut to keep it under 150 bytes."
+    clean = [''.join(c if c.isalnum() or c in '.-' else '-' for c in str(word)).strip('-.') for word in words]
+    clean = [word for word in clean if word]
+    while len('_'.join(clean).encode()) > 150:
+        longest = max(range(len(clean)), key=lambda number: len(clean[number].encode()))
+        clean[longest] = clean[longest][:-1]
+    return '_'.join(clean)
 
 
 def save_figure(figure: Any, path: str | Path) -> Path:

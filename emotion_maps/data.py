@@ -258,13 +258,18 @@ class _Listing(NamedTuple):
     facts: np.ndarray
 
 
+def _leads_up(entry: os.DirEntry) -> bool:
+    "Is it a link to a folder that it lies in? Behind it every face would be found again, under another emotion."
+    return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+
+
 def _add_files(folder: str, prefix: str, depth: int, found: list[tuple[str, int, int, int]]) -> None:
     "Add the files below a folder, without junk, devices and endless links."
     with os.scandir(folder) as scan:
         for entry in scan:
             if _is_junk(entry.name): continue
             if entry.is_dir():
-                if depth: _add_files(entry.path, f'{prefix}{entry.name}/', depth - 1, found)
+                if depth and not _leads_up(entry): _add_files(entry.path, f'{prefix}{entry.name}/', depth - 1, found)
             elif entry.is_file():
                 status = entry.stat()
                 found.append((prefix + entry.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
@@ -294,6 +299,7 @@ def _settled_listing(root: Path) -> tuple[_Listing, bool]:
     return listing, False
 
 # %% ../nbs/01_data.ipynb #d4f60534
+_MOST_PACKED = 100  # times that a large table may shrink in an archive; fer2013.csv shrinks to a third
 _ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, OverflowError, MemoryError)
 
 
@@ -415,8 +421,9 @@ def _lines(stream: BinaryIO, where: str) -> Iterator[str]:
 
 
 def _header(line: str) -> list[str]:
-    "The columns that a CSV's first line names, in lower case, without spaces around them."
-    return [column.strip().lower() for column in next(csv.reader([line], skipinitialspace=True), [])]
+    "The columns that a CSV's first line names, in lower case, without spaces around them; none when it is no such line."
+    try: return [column.strip().lower() for column in next(csv.reader([line], skipinitialspace=True), [])]
+    except csv.Error: return []
 
 # %% ../nbs/01_data.ipynb #b9011d7b
 def _from_csv(stream: BinaryIO, size: int, where: str, emotions: tuple[str, ...] | None, unreadable: str) -> Faces:
@@ -505,6 +512,9 @@ def _from_zip(path: Path, emotions: tuple[str, ...] | None, unreadable: str) -> 
             with archive.open(infos[name]) as file: return file.readline(10_000)
         table = _the_csv(infos, first_line)
         if table is None: raise DataError(f'{path} has no folder train/', 'give an archive that holds train/ and test/, or fer2013.csv')
+        packed, unpacked = infos[table].compress_size, infos[table].file_size
+        if unpacked > max(_MOST_BYTES, _MOST_PACKED*packed):
+            raise DataError(f'{path}: {table} would unpack from {packed:,} bytes to {unpacked:,}, which no table of faces does', 'unpack it yourself, if you trust it, and give the CSV')
         with archive.open(infos[table]) as file: return _from_csv(file, infos[table].file_size, f'{path}: {table}', emotions, unreadable)
 
 
@@ -764,6 +774,7 @@ def split_faces(faces: Faces, split: str = 'auto', validation: float = .1, seed:
     `split`: 'official' (by the usage in the file names), 'folders' (`validation`, a share, is held out of train/, stratified and with
     all copies of an image on one side) or 'auto' (official when every name carries its usage and agrees with its folder)."""
     choose(split, ('auto', 'official', 'folders'), 'split')
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32: raise ParameterError(f'seed={seed!r} is no seed', 'give a whole number from 0 to 4294967295')
     if not 0 < validation < 1: raise ParameterError(f'validation={validation!r} is no share', 'give a number between 0 and 1, such as 0.1')
     official = np.isin(faces.usage, _USAGES)
     agrees = np.char.startswith(faces.names, 'train/') == (faces.usage == 'Training')

@@ -22,7 +22,7 @@ import numpy as np
 
 from .augment import Augmentation, random_rows, warp
 from .backend import backend_name, compile_steps, fast_normalization, import_keras, to_numpy, training_layout
-from .core import (IMAGE_SIZE, REGIONS, DataError, ModelError, ParameterError, Progress, choose, find_path, fingerprint, read_json, write_json,
+from .core import (IMAGE_SIZE, REGIONS, DataError, ModelError, ParameterError, Progress, choose, find_path, fingerprint, read_arrays, read_json, write_json,
                                write_whole)
 from .data import Faces, copies_in, hold_out, model_input
 from .recipes import weights_folder
@@ -334,11 +334,10 @@ def read_landmarks(path: str | Path, faces: Faces, presence: float = .5, flip_er
 
     The .npz file holds `names` (n,), `points` (n, 68, 2), the score `presence` (n,) and the disagreement with the mirror image `flip_error` (n,);
     points are good when the one is at least `presence` and the other at most `flip_error`. A name that occurs twice is left out."""
-    try:
-        with np.load(find_path(path), allow_pickle=False) as file:
-            names, points, score, disagreement = (file[key] for key in ('names', 'points', 'presence', 'flip_error'))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f'{path} holds no landmarks ({error})', 'give a .npz file with names, points, presence and flip_error') from None
+    arrays = read_arrays(find_path(path), keys := ('names', 'points', 'presence', 'flip_error'))
+    names, points, score, disagreement = (arrays[key] for key in keys)
+    if names.dtype.kind != 'U' or points.shape != (len(names), 68, 2) or not names.shape == score.shape == disagreement.shape or not {score.dtype.kind, disagreement.dtype.kind, points.dtype.kind} <= {*'fiu'}:
+        raise DataError(f'{path} holds no landmarks: its arrays do not belong together', 'give a .npz file with names, points, presence and flip_error')
     own = np.array([name.rsplit('/', 1)[-1] for name in faces.names.tolist()])
     once = [dict(zip(*(part.tolist() for part in np.unique(group, return_counts=True)))) for group in (own, names)]
     rows = {name: row for row, name in enumerate(names.tolist())}

@@ -16,7 +16,7 @@ import numpy as np
 
 from .activation_maps import after_nonlinearity, grid_columns, open_network, raw_output, convolutional_layers, iterate_maps, sheet
 from .backend import gradient_pass, import_keras, to_numpy
-from .core import IMAGE_SIZE, ParameterError, Progress, choose, write_whole
+from .core import IMAGE_SIZE, DataError, ParameterError, Progress, choose, read_arrays, write_whole
 
 if TYPE_CHECKING:
     import keras
@@ -130,8 +130,10 @@ class OptimisedImages(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path) -> 'OptimisedImages':
-        "Read it again."
-        with np.load(path, allow_pickle=False) as file: return cls(**{name: str(file[name]) if name == 'layer' else file[name] for name in cls._fields})
+        "Read it again. Raises `DataError` when the file is damaged."
+        arrays = read_arrays(path, cls._fields)
+        if len({len(np.atleast_1d(arrays[name])) for name in cls._fields if name != 'layer'}) > 1 or arrays['images'].ndim not in (3, 4): raise DataError(f'{path} does not hold an image for each of its filters', 'make it again: `emotion-maps atlas`')
+        return cls(**{name: str(arrays[name]) if name == 'layer' else arrays[name] for name in cls._fields})
 
 # %% ../nbs/05a_optimised_images.ipynb #1ca1aaee
 def _peaks(model: 'keras.Model', layer: str, images: np.ndarray, owners: np.ndarray) -> np.ndarray:

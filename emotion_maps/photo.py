@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ipywidgets import HTML, Dropdown, FileUpload, HBox, Image, Layout, VBox
 
-from .activation_maps import activation_maps, overlay
-from .attribution import METHODS
+from .activation_maps import activation_maps
+from .attribution import METHODS, attribution_tile
 from .backend import import_keras
 from .core import EMOTIONS, IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, EmotionMapsError, choose, file_name, find_path, place, save_figure
 from .data import FORMATS, Faces, to_gray, upright_picture
@@ -431,9 +431,8 @@ def _draw_face(places: Sequence[Any], explained: Explained, number: int) -> None
     "One row of the figure: crop, probabilities, map, shares of the places."
     face, probabilities, shares = explained.faces.images[number], explained.answers.probabilities[number], explained.shares()[number]
     one, best = explained.maps[number], int(probabilities.argmax())
-    high = float(np.percentile(np.abs(one), 99)) or 1.
     places[0].imshow(face, cmap='gray', vmin=0, vmax=255)
-    places[2].imshow(overlay(face, one, .75, 'inferno', (-high if one.min() < 0 else 0, high)))
+    places[2].imshow(attribution_tile(face, one, .75, 'inferno'))
     for axes in (places[0], places[2]): axes.axis('off')
     sure = bool(explained.answers.emotions[number] != 'unsure')
     _draw_bars(places[1], explained.faces.emotions, probabilities, [best]*sure, 1.)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'open_pretrained', 'load_pretrained', 'open_model',
-           'describe_model', 'trials', 'trials_figure', 'model_card']
+           'describe_model', 'average_networks', 'trials', 'trials_figure', 'model_card']
 
 # %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from .backend import import_keras
-from .core import ModelError, choose, place, read_json, write_json, write_whole
-from .train import Trained, kept_epoch, load_trained, manifest_beside, recipe_from, require_model, three_blocks, training_command
+from .core import ModelError, choose, fingerprint, place, read_json, write_json, write_whole
+from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, publish, recipe_from, require_model,
+                                three_blocks, training_command, versions)
 
 # %% ../nbs/02a_recipes.ipynb #7232d601
 def weights_folder() -> Path:
@@ -78,6 +79,31 @@ def describe_model(model: str | Path) -> Trained:
     path = require_model(model)
     return Trained(None, manifest_beside(path), path)
 
+# %% ../nbs/02a_recipes.ipynb #da4f2a17
+def average_networks(networks: Sequence[str | Path], path: str | Path, data: str = '') -> Trained:
+    """Save the network whose weights are the mean of several networks' at `path` (a .keras file), calibrated and scored on their faces (Wortsman et al. 2022).
+
+    `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on. Raises `ModelError` when they differ in shape, emotions or the faces held back."""
+    members = [open_model(network) for network in networks]
+    first, told = members[0].manifest, ('emotions', 'data_fingerprint', 'validation', 'split')
+    kept_back = lambda manifest: (manifest['calibration']['share'], manifest['calibration'].get('seed', manifest['seed']))
+    for member in members[1:]:
+        if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights] or kept_back(member.manifest) != kept_back(first) \
+                or any(member.manifest[name] != first[name] for name in told):
+            raise ModelError(f'{member.path.name} and {members[0].path.name} differ in shape, emotions, data or the faces held back', 'average networks that were trained from each other on the same faces')
+    model, path, split = members[0].model, place(path), faces_of(members[0], data)
+    model.set_weights([np.mean(weights, 0) for weights in zip(*(member.model.get_weights() for member in members))])
+    scores = measure(model, split.validation, recipe_from('brief', **members[-1].manifest['parameters']))
+    held, epochs = held_out(split.train, *kept_back(first)), sum(member.manifest['scores']['epochs'] for member in members)
+    manifest = members[-1].manifest | {
+        'run': path.stem, 'name': path.name, 'data': data or first['data'], 'history': [], 'versions': versions(),
+        'calibration': {**dict(zip(('share', 'seed'), kept_back(first))), **calibrate(model, split.train[held])}, 'scores': scores | {'best_epoch': epochs, 'epochs': epochs},
+        'members': [{'name': Path(str(network)).name, 'fingerprint': member.manifest['fingerprint'], 'command': training_command(member.manifest),
+                     'validation_accuracy': member.manifest['scores']['validation_accuracy']} for network, member in zip(networks, members)],
+        'fingerprint': fingerprint(*(member.manifest['fingerprint'] for member in members)), 'duration_seconds': sum(member.manifest['duration_seconds'] for member in members)}
+    for name in ('start', 'teacher', 'sha256', 'command'): manifest.pop(name, None)
+    return publish(model, manifest, path, path.parent/'runs'/manifest['fingerprint'])
+
 # %% ../nbs/02a_recipes.ipynb #758aac02
 def trials(folder: str | Path | None = None) -> Any:
     "All trainings kept in `nbs/results` as a pandas DataFrame, one row each, the best last; accuracies on their validation part, 0…1."
@@ -85,11 +111,12 @@ def trials(folder: str | Path | None = None) -> Any:
     rows = []
     for path in sorted((Path(folder) if folder else place('nbs')/'results').glob('02*_train_*.json')):
         run = read_json(path)
-        if 'history' not in run: continue
-        history, kept, recipe = run['history'], kept_epoch(run['history']), run['parameters']
-        rows.append({'trial': path.stem.split('_train_')[1], 'preset': run['preset'], 'filters': '-'.join(map(str, recipe['filters'])), 'epochs': len(history),
-                     'minutes': run['duration_seconds']/60, 'backend': run['backend'], 'training': history[-1]['accuracy'], 'last': history[-1]['val_accuracy'],
-                     'kept': kept['val_accuracy'], 'seed': run['seed'], 'what changed': run.get('about', '')})
+        history, recipe = run.get('history', []), run['parameters']
+        if not history and 'members' not in run: continue
+        kept = run['scores']['validation_accuracy'] if 'averaged' in run.get('scores', {}) or 'members' in run else kept_epoch(history)['val_accuracy']
+        rows.append({'trial': path.stem.split('_train_')[1], 'preset': run['preset'], 'filters': '-'.join(map(str, recipe['filters'])), 'epochs': len(history) or run['scores']['epochs'],
+                     'minutes': run['duration_seconds']/60, 'backend': run['backend'], 'training': history[-1]['accuracy'] if history else float('nan'), 'last': history[-1]['val_accuracy'] if history else kept,
+                     'kept': kept, 'seed': run['seed'], 'what changed': run.get('about', '')})
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
 
 # %% ../nbs/02a_recipes.ipynb #b3bb8169
@@ -127,12 +154,13 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     confusion, emotions = np.array(result['confusion']), result['emotions']
     shares = confusion/confusion.sum(1, keepdims=True)
     np.fill_diagonal(shares, 0)
+    of_members = f" They are the mean of the weights of {len(manifest['members'])} networks, each trained from the ones before it." if 'members' in manifest else ''
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
     lines = [f"### `{manifest['name']}`", '',
              f"**Network.** Three blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}. "
-             f"One forward pass a face; weights shipped as float16.", '',
+             f"One forward pass a face; weights shipped as float16.{of_members}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
-             f"**Protocol.** PublicTest chose among epochs and recipes, so its figure is a little too good; PrivateTest was not used. {len(manifest['history'])} epochs in {manifest['duration_seconds']/60:.0f} minutes ({manifest['backend']}, {manifest['precision']}).", '',
+             f"**Protocol.** PublicTest chose among epochs and recipes, so its figure is a little too good; PrivateTest was not used. {manifest['scores']['epochs']} epochs in {manifest['duration_seconds']/60:.0f} minutes ({manifest['backend']}, {manifest['precision']}).", '',
              f"**Accuracy** on PublicTest: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies'])}. Macro-F1 {result['macro_f1']:.3f}.", '',
              '| emotion | precision | recall | F1 | faces |', '|---|---|---|---|---|',
              *(f"| {emotion} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',
@@ -145,4 +173,4 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         lines += ['', '| the same faces | accuracy | mean confidence |', '|---|---|---|',
                   *(f"| {row['change']} | {row['accuracy']:.1%} | {row['mean_confidence']:.1%} |" for row in result['stress']), '',
                   'Where confidence stays above accuracy, the network does not notice that it is out of its depth.']
-    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', f"`{manifest['command']}`  ", f"`{result['command']}`"])
+    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', *(f"`{member['command']}`  " for member in manifest.get('members', ())), f"`{manifest['command']}`  ", f"`{result['command']}`"])

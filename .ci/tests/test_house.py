@@ -117,3 +117,51 @@ def test_importing_the_package_and_the_data_code_loads_nothing_heavy():
 def test_submodules_come_with_the_package():
     done = run("import emotion_maps; print(emotion_maps.core.EMOTIONS[0], emotion_maps.__version__); emotion_maps.cor")
     assert done.stdout.startswith("angry 0") and "has no attribute 'cor'" in done.stderr
+
+
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "yaml.load", "marshal.loads", "keras.config.enable_unsafe_deserialization", "config.enable_unsafe_deserialization", "pandas.read_pickle", "pd.read_pickle", "joblib.load"}
+UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "subprocess", "pty"}
+
+
+STARTS_PYTHON = ["subprocess"]  # what chapter 00b may import: it starts Python again for processes that work together, never a shell
+
+
+def unsafe(source):
+    """What a piece of code does that could run code from a file, or a shell."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found += [name for name in names if name.split(".")[0] in UNSAFE_MODULES]
+        if isinstance(node, ast.Call):
+            name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name in UNSAFE_CALLS or name.endswith((".load_model", "deserialize_keras_object")) and given.get("safe_mode") != "True" or given.get("shell") == "True" or "safe_mode" in given and given["safe_mode"] != "True":
+                found.append(name)
+            if name in ("np.load", "numpy.load") and given.get("allow_pickle") != "False" or given.get("allow_pickle") == "True":
+                found.append(name)
+    return found
+
+
+def test_unsafe_code_is_seen():
+    for source in ("import pickle", "from subprocess import run", "eval(x)", "np.load(p)", "np.load(p, allow_pickle=True)", "keras.saving.load_model(p)", "keras.saving.load_model(p, safe_mode=False)",
+                   "run(x, shell=True)", "os.system('ls')", "keras.config.enable_unsafe_deserialization()"):
+        assert unsafe(source), source
+    assert not unsafe("np.load(p, allow_pickle=False)\nkeras.saving.load_model(p, compile=False, safe_mode=True)\nast.literal_eval(x)\nre.compile(x)")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "emotion_maps").glob("*.py")), ids=lambda path: path.stem)
+def test_modules_run_no_code_from_files_and_no_shell(path):
+    assert unsafe(path.read_text(encoding="utf-8")) == STARTS_PYTHON * (path.stem == "backend")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_no_shell(path):
+    for _, source in code_cells(path):
+        assert not re.search(r"^\s*(!|%%?(bash|sh|system|sx)\b)", source, re.M), source
+        assert not {name for name in unsafe(re.sub(r"^[%!].*$", "", source, flags=re.M)) if name in UNSAFE_CALLS - {"compile"} or name in UNSAFE_MODULES - set(STARTS_PYTHON * (path.stem == "00b_backend"))}, source
+
+
+def test_the_keras_that_is_required_has_no_known_loading_holes():
+    wanted = re.search(r"keras>=(\d+)\.(\d+)\.(\d+)", (ROOT / "settings.ini").read_text())
+    pinned = re.search(r"^keras==(\d+)\.(\d+)\.(\d+)", (ROOT / "requirements.txt").read_text(), re.M)
+    assert all(tuple(map(int, found.groups())) >= (3, 15, 1) for found in (wanted, pinned))

@@ -1,0 +1,252 @@
+"""Runs that break: killed at random moments, two at once, a notebook that fails, Ctrl-C, a loss that is no number. EMOTION_MAPS_KILLS says how many kills (100)."""
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from emotion_maps.pipeline import PHOTO, STEPS
+
+BIN = Path(sys.executable).parent
+KILLS = int(os.environ.get("EMOTION_MAPS_KILLS", 100))
+ONLY_UNIX = pytest.mark.skipif(os.name != "posix", reason="kill -9 and signals to groups are of Unix")
+
+# Each prints 'begun' when its libraries are loaded, and its result, as JSON, at the end. {folder} is its own.
+JOBS = {
+    "caching": """
+from emotion_maps.data import load_faces
+print('begun', flush=True)
+print(load_faces('drawn:280,140', cache='{folder}/cache').fingerprint)
+""",
+    "training": """
+import json
+from emotion_maps.train import import_keras, train
+import_keras()
+print('begun', flush=True)
+trained = train('drawn:140,70', models='{folder}/models', epochs=5, filters=(4, 6, 8), dense=(16,))
+print(json.dumps([[{{name: value for name, value in epoch.items() if name != 'seconds'}} for epoch in trained.manifest['history']], [float(abs(weight).sum()) for weight in trained.model.get_weights()]]))
+""",
+    "evaluating": """
+import json
+import numpy as np
+from emotion_maps.core import read_json
+from emotion_maps.evaluate import confusion_figure, evaluate, predict, save_scores
+from emotion_maps.train import faces_of, import_keras, load_trained, run_folder
+import_keras()
+trained = load_trained('{model}')
+print('begun', flush=True)
+split = faces_of(trained)
+folder = run_folder(trained, split, '{folder}/output')
+result = evaluate(predict(trained.model, split.test.images), split.test.labels, split.test.emotions)
+save_scores(result, folder, {{'confusion_matrix': confusion_figure(result)}})
+print(json.dumps(read_json(folder/'scores.json')))
+""",
+    "atlas": """
+import json
+from emotion_maps.filter_atlas import FilterAtlas, finish_atlas, gather, plan_atlas, regions_of_faces
+from emotion_maps.train import faces_of, import_keras, load_trained, run_folder
+import_keras()
+trained = load_trained('{model}')
+print('begun', flush=True)
+split = faces_of(trained)
+folder, seen = run_folder(trained, split, '{folder}/output'), split.train[:70]
+regions = regions_of_faces(seen)
+plan = plan_atlas(trained.model, seen.images, regions)
+atlas = finish_atlas(trained.model, seen, gather(trained.model, seen, regions, plan), plan, {{'model': trained.manifest['fingerprint']}})
+print(FilterAtlas.load(atlas.save(folder/'atlas.parquet')).table.to_json(double_precision=12))
+"""}
+
+
+def start(job, folder, model):
+    code = JOBS[job].format(folder=folder, model=model)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "EMOTION_MAPS_CACHE": f"{folder}/cache"})
+
+
+def finish(process):
+    """The result that a job prints at its end."""
+    said = process.communicate()[0]
+    assert process.returncode == 0
+    return said.strip().splitlines()[-1]
+
+
+def check_whole(folder):
+    """Every file that can be seen is whole."""
+    from PIL import Image
+    from pyarrow import parquet
+
+    for path in folder.rglob("*"):
+        if path.name.startswith(".part-") or any(part.startswith(".part-") for part in path.parts) or not path.is_file() or path.name in ("part.weights.h5", ".lock"):
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix in (".npz", ".keras"):
+            assert zipfile.ZipFile(path).testzip() is None, path
+        elif path.suffix == ".npy":
+            np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".png":
+            Image.open(path).load()
+        elif path.suffix == ".parquet":
+            parquet.read_table(path)
+        elif path.suffix == ".h5":
+            import h5py
+
+            h5py.File(path).close()
+
+
+def killed_at_random(job, kills, folder, model, luck):
+    """Kill a job at random moments, let it end; its result, and how often it was killed."""
+    done, killed, length = None, 0, None
+    unbroken = start(job, folder / "unbroken", model)
+    assert unbroken.stdout.readline() == "begun\n"
+    begun = time.monotonic()
+    expected = finish(unbroken)
+    length = time.monotonic() - begun
+    while killed < kills:
+        broken = folder / f"broken-{killed}"
+        for _ in range(luck.choice([1, 1, 2])):
+            process = start(job, broken, model)
+            process.stdout.readline()
+            time.sleep(luck.random() * length)
+            killed += process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            check_whole(broken)
+        done = finish(start(job, broken, model))
+        check_whole(broken)
+        assert done == expected, f"{job}: another result after {killed} kills"
+    return killed
+
+
+@ONLY_UNIX
+@pytest.mark.slow
+@pytest.mark.parametrize("job, share", [("caching", .4), ("training", .3), ("evaluating", .15), ("atlas", .15)])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path, small_model, job, share):
+    killed = killed_at_random(job, max(1, round(share * KILLS)), tmp_path, small_model, random.Random(f"{job}{KILLS}"))
+    print(f"{job}: killed {killed} times")
+
+
+@ONLY_UNIX
+@pytest.mark.slow
+def test_two_trainings_at_once_in_one_folder(tmp_path):
+    """The same training twice and another one, all into one folder: each sees what it would have made alone, and the model that stays is whole."""
+    alone = json.loads(finish(start("training", tmp_path / "alone", "")))
+    both = [start("training", tmp_path / "both", "") for _ in range(2)]
+    other = subprocess.Popen([sys.executable, "-c", JOBS["training"].format(folder=tmp_path / "both", model="").replace("epochs=5", "epochs=4")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    answers = [json.loads(finish(process)) for process in both]
+    finish(other)
+    assert any(answer == alone for answer in answers)
+    from emotion_maps.train import load_trained
+
+    assert load_trained(tmp_path / "both" / "models" / "best_emotion_model.keras").manifest["scores"]["epochs"] in (4, 5)
+    check_whole(tmp_path / "both")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_keeps_the_last_good_weights(tmp_path):
+    """The rate explodes after the second epoch."""
+    code = f"""
+import numpy as np
+from emotion_maps.core import ModelError
+from emotion_maps.train import import_keras, load_trained, train
+keras = import_keras()
+class Explode(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2: self.model.get_layer('three_blocks').set_weights([weight*np.nan for weight in self.model.get_layer('three_blocks').get_weights()])
+try: train('drawn:140,70', models={str(tmp_path)!r}, epochs=5, filters=(4, 6, 8), dense=(16,), callbacks=[Explode()])
+except ModelError as error: print(error)
+kept = next(__import__('pathlib').Path({str(tmp_path)!r}).glob('runs/*/last_good.keras'))
+print(all(np.isfinite(weight).all() for weight in load_trained(kept).model.get_weights()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    message, *_, finite = done.stdout.strip().splitlines()
+    assert "no longer a number after epoch 3" in message and "last_good.keras" in message and "learning_rate" in message and finite == "True", done.stdout + done.stderr
+    assert not (tmp_path / "best_emotion_model.keras").exists()
+
+
+# ---- the pipeline, with little notebooks in the place of the steps -----------------------------------------------------
+
+MANIFEST = {"run": "drawn-12345678", "data": "drawn", "note": "", "preset": "quick", "seed": 0, "duration_seconds": 75, "versions": {"keras": "3"},
+            "scores": {"epochs": 2, "best_epoch": 1, "validation_accuracy": 0.5}}
+
+
+def little_notebook(folder, name, parameters="data = 'drawn'  # d\noutput = ''  # o\nmodel = ''  # m", body="pass"):
+    cells = [nbformat.v4.new_markdown_cell("# A step"), nbformat.v4.new_code_cell(f"# parameters\n{parameters}", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def little(tmp_path):
+    """A folder of little notebooks: each adds its name to the file `ran`."""
+    folder = tmp_path / "nbs"
+    folder.mkdir()
+    for name in (*STEPS.values(), PHOTO):
+        little_notebook(folder, name, body=f"with open({str(tmp_path / 'ran')!r}, 'a') as file: file.write('{name} ')")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "best_emotion_model.keras").write_bytes(b"")
+    write = f"import json, pathlib\npathlib.Path(models, 'best_emotion_model.json').write_text({json.dumps(MANIFEST)!r})\nwith open({str(tmp_path / 'ran')!r}, 'a') as file: file.write('02_train ')"
+    little_notebook(folder, "02_train", "data = 'drawn'  # d\nmodels = ''  # m\noutput = ''  # o\nresume = True  # r", write)
+    return tmp_path
+
+
+def pipeline(folder, *arguments, **more):
+    code = f"import sys; from emotion_maps.pipeline import main; sys.exit(main(sys.argv[1:], {str(folder / 'nbs')!r}))"
+    models = ["--models", folder / "models"] if arguments[0] == "run" else []
+    return subprocess.Popen([sys.executable, "-c", code, *arguments, *models, "--output", folder / "output"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+
+def ran(folder):
+    words = (folder / "ran").read_text().split()
+    (folder / "ran").unlink()
+    return words
+
+
+def test_a_notebook_that_fails_stops_the_run_and_resume_goes_on_from_there(little):
+    little_notebook(little / "nbs", "04_activation_maps", body="1/0  # and\nprint('never')")
+    process = pipeline(little, "run")
+    said, errors = process.communicate()
+    assert process.returncode == 1 and ran(little) == ["01_data", "02_train", "03_evaluate"]
+    first, second = errors.strip().splitlines()[-2:]
+    assert re.match(r"04_activation_maps.ipynb, cell \d: ZeroDivisionError: division by zero", first) and "04_activation_maps-failed.ipynb" in second
+    kept = {path.name for path in (little / "output" / "drawn-12345678" / "notebooks").iterdir()}
+    assert kept == {"01_data.ipynb", "02_train.ipynb", "03_evaluate.ipynb", "04_activation_maps-failed.ipynb"}
+    time.sleep(.05)
+    little_notebook(little / "nbs", "04_activation_maps", body=f"open({str(little / 'ran')!r}, 'a').write('mended ')")
+    process = pipeline(little, "run", "--resume")
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert ran(little)[:3] == ["01_data", "02_train", "mended"] and "03_evaluate has been run" in said  # training looks for itself whether it is done
+    process = pipeline(little, "run")
+    process.communicate()
+    assert process.returncode == 0 and "03_evaluate" in ran(little)  # without --resume everything runs again
+
+
+@ONLY_UNIX
+def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(little):
+    little_notebook(little / "nbs", "01_data", body=f"import os, time\nopen({str(little / 'ran')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    process = pipeline(little, "data", start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (little / "ran").exists() or not (little / "ran").read_text():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(.05)
+    kernel = int((little / "ran").read_text())
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped" in errors and "goes on" in errors and "Traceback" not in errors, errors
+    for _ in range(200):
+        if not Path(f"/proc/{kernel}").exists() or "Z" in Path(f"/proc/{kernel}/stat").read_text().split()[2]:
+            break
+        time.sleep(.05)
+    else:
+        os.kill(kernel, signal.SIGKILL)
+        raise AssertionError("the kernel still runs")
+    assert [path.name for path in (little / "output").rglob("*") if path.is_file()] == [] and not list((little / "output").glob(".running-*"))
