@@ -17,7 +17,7 @@ import numpy as np
 
 from .backend import import_keras
 from .core import ModelError, choose, fingerprint, place, read_json, write_json, write_whole
-from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, publish, recipe_from, require_model,
+from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, publish, recipe_from, require_model,
                                 three_blocks, training_command, versions)
 
 # %% ../nbs/02a_recipes.ipynb #7232d601
@@ -81,7 +81,7 @@ def describe_model(model: str | Path) -> Trained:
 
 # %% ../nbs/02a_recipes.ipynb #da4f2a17
 def average_networks(networks: Sequence[str | Path], path: str | Path, data: str = '') -> Trained:
-    """Save the network whose weights are the mean of several networks' at `path` (a .keras file), calibrated and scored on their faces (Wortsman et al. 2022).
+    """Save the network whose weights are the mean of several networks' at `path` (a .keras file), with its normalizations measured anew, calibrated and scored on their faces (Wortsman et al. 2022).
 
     `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on. Raises `ModelError` when they differ in shape, emotions or the faces held back."""
     members = [open_model(network) for network in networks]
@@ -93,8 +93,9 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
             raise ModelError(f'{member.path.name} and {members[0].path.name} differ in shape, emotions, data or the faces held back', 'average networks that were trained from each other on the same faces')
     model, path, split = members[0].model, place(path), faces_of(members[0], data)
     model.set_weights([np.mean(weights, 0) for weights in zip(*(member.model.get_weights() for member in members))])
-    scores = measure(model, split.validation, recipe_from('brief', **members[-1].manifest['parameters']))
-    held, epochs = held_out(split.train, *kept_back(first)), sum(member.manifest['scores']['epochs'] for member in members)
+    recipe, held = recipe_from('brief', **members[-1].manifest['parameters']), held_out(split.train, *kept_back(first))
+    measure_normalizations(model, recipe, split.train[~held])
+    scores, epochs = measure(model, split.validation, recipe), sum(member.manifest['scores']['epochs'] for member in members)
     manifest = members[-1].manifest | {
         'run': path.stem, 'name': path.name, 'data': data or first['data'], 'history': [], 'versions': versions(),
         'calibration': {**dict(zip(('share', 'seed'), kept_back(first))), **calibrate(model, split.train[held])}, 'scores': scores | {'best_epoch': epochs, 'epochs': epochs},

@@ -6,10 +6,10 @@
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'recipe_from', 'one_hot',
            'with_faces', 'training_batches', 'validation_batches', 'teaching', 'make_optimizer', 'save_state',
            'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch',
-           'measure', 'kept_scores', 'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model',
-           'versions', 'peak_memory', 'Trained', 'split_fingerprint', 'require_model', 'manifest_beside',
-           'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned', 'train', 'publish', 'curves_figure',
-           'training_command', 'write_result', 'demo_training']
+           'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature', 'confidence_quantiles',
+           'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint', 'require_model',
+           'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned', 'train',
+           'publish', 'curves_figure', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -95,6 +95,7 @@ class Recipe:
     weight_decay: float = 0.  # decoupled, off the norms and biases
     label_smoothing: float = 0.  # probability spread over all classes
     average: int = 0  # keep the mean of the weights after each of the last epochs, this many; 0 keeps the best epoch's
+    precise_norm: bool = False  # at the end, measure the normalizations' averages anew on unchanged training faces
     patience: int = 12  # epochs without a better validation accuracy before stopping; 0 never stops
     plateau_patience: int = 5  # epochs without a better one before the learning rate is halved
     rotation: float = 10.  # degrees, either way
@@ -145,7 +146,7 @@ class Recipe:
 
 
 _STRONG = dict(filters=(64, 128, 256), convolutions=2, batch_size=128, optimizer='sgd', learning_rate=.1, schedule='cosine', warm_up=3., patience=0,
-               weight_decay=5e-3, label_smoothing=.1, norm_momentum=.9, dense_norm=True, standardize=True, initializer='he_normal', block_dropout=.1, dense_dropout=.25)
+               weight_decay=5e-3, label_smoothing=.1, norm_momentum=.9, precise_norm=True, dense_norm=True, standardize=True, initializer='he_normal', block_dropout=.1, dense_dropout=.25)
 
 PRESETS = {
     'brief': Recipe(),
@@ -447,6 +448,7 @@ def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: st
     if process_number(): return None, history
     best = _best_network(split, recipe, folder)
     if mean := saved_mean(folder/'state.npz'): best.set_weights(mean)
+    if recipe.precise_norm: measure_normalizations(best, recipe, split.train)
     return best, history
 
 
@@ -463,10 +465,10 @@ def measure(model: Any, validation: Faces, recipe: Recipe) -> dict[str, float]:
 
 
 def kept_scores(history: Sequence[Mapping[str, Any]], recipe: Recipe, model: Any, validation: Faces) -> dict[str, Any]:
-    "How good the kept weights are on the validation faces: those of the best epoch, as it was seen in training, or, when it saw not all of them or the weights are a mean, measured now."
+    "How good the kept weights are on the validation faces: those of the best epoch, as it was seen in training, or, when it saw not all of them or the weights have changed since, measured now."
     best = kept_epoch(history)
     if recipe.average: return measure(model, validation, recipe) | {'best_epoch': len(history), 'averaged': recipe.average, 'epochs': len(history)}
-    seen = {'validation_accuracy': best['val_accuracy'], 'validation_loss': best['val_loss']} if batch_share().parts == 1 else measure(model, validation, recipe)
+    seen = {'validation_accuracy': best['val_accuracy'], 'validation_loss': best['val_loss']} if batch_share().parts == 1 and not recipe.precise_norm else measure(model, validation, recipe)
     return seen | {'best_epoch': best['epoch'], 'epochs': len(history)}
 
 
@@ -475,6 +477,20 @@ def _ended(recipe: Recipe, history: list[dict]) -> bool:
     accuracies = [epoch['val_accuracy'] for epoch in history if epoch['size'] == history[-1]['size']]
     stopped = recipe.patience and len(accuracies) - 1 - int(np.argmax(accuracies)) >= recipe.patience
     return len(history) >= recipe.epochs or bool(stopped) or not _healthy(history[-1])
+
+# %% ../nbs/02_train.ipynb #f8794627
+def measure_normalizations(model: Any, recipe: Recipe, faces: Faces, count: int = 8192, batch_size: int = 256) -> None:
+    "Replace the moving mean and variance of each normalization of a recipe's model by their mean over batches of `count` of the faces, drawn by chance (Wu & Johnson 2021)."
+    keras = import_keras()
+    twin = three_blocks(**recipe.shape | dict(block_dropout=0., dense_dropout=0.), classes=model.output_shape[-1], twin=IMAGE_SIZE)
+    twin.set_weights(model.get_weights())
+    normalizations = [layer for layer in twin.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    chosen = np.random.default_rng(0).permutation(len(faces))[:count]
+    batches = np.array_split(chosen, -(-len(chosen)//batch_size))
+    for number, batch in enumerate(batches):
+        for layer in normalizations: layer.momentum = number/(number + 1)  # the running average becomes the plain mean of all batches
+        twin(keras.ops.convert_to_tensor(model_input(faces.images[batch])), training=True)
+    model.set_weights(twin.get_weights())
 
 # %% ../nbs/02_train.ipynb #994aa067
 FEWEST = 100  # faces to calibrate on
@@ -590,7 +606,7 @@ def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
 # %% ../nbs/02_train.ipynb #2f8c7828
 def run_fingerprint(split: Split, recipe: Recipe, seed: int, precision: str, calibration: float, start: Sequence[np.ndarray] = ()) -> str:
     "What a training's result depends on, in sixteen digits: data, recipe, seed, number format, share held out, backend, weights it starts from or learns from."
-    settings = {name: value for name, value in asdict(recipe).items() if value or name != 'average'}  # a setting that came later: without it, older runs keep their names
+    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm')}  # settings that came later: without them, older runs keep their names
     return fingerprint(split_fingerprint(split), settings, seed, precision, calibration, backend_name(), list(split.train.emotions), *start)
 
 
@@ -718,8 +734,9 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     if 'members' in manifest: return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(member["name"] for member in manifest["members"])}'
                                       f' -p model {manifest["name"]}')
     usual = asdict(recipe_from(manifest['preset']))
+    parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
     given = {'data': Path(manifest['data']).name, 'preset': manifest['preset'], 'precision': manifest['precision'].removeprefix('mixed_')}
-    given |= {name: value for name, value in manifest['parameters'].items() if name in usual and value != json.loads(json.dumps(usual[name]))}
+    given |= {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and value != json.loads(json.dumps(usual[name]))}
     given |= {name: manifest[name] for name in ('start', 'teacher') if name in manifest}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
     given |= {name: value for name, value in {'seed': manifest['seed'], 'calibration': manifest.get('calibration', {}).get('share', .05)}.items()

@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from emotion_maps.pipeline import PHOTO, STEPS
+from emotion_maps.pipeline import AUDIT, PHOTO, STEPS
 
 BIN = Path(sys.executable).parent
 KILLS = int(os.environ.get("EMOTION_MAPS_KILLS", 100))
@@ -189,7 +189,7 @@ def little(tmp_path):
     """A folder of little notebooks: each adds its name to the file `ran`."""
     folder = tmp_path / "nbs"
     folder.mkdir()
-    for name in (*STEPS.values(), PHOTO):
+    for name in (*STEPS.values(), AUDIT, PHOTO):
         little_notebook(folder, name, body=f"with open({str(tmp_path / 'ran')!r}, 'a') as file: file.write('{name} ')")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "best_emotion_model.keras").write_bytes(b"")
