@@ -27,11 +27,11 @@ run: install
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -c .ci/pytest.ini -m 'not slow' .ci/tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini -m 'not slow' .ci/tests
 
 test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -c .ci/pytest.ini .ci/tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini .ci/tests
 
 fuzz: install
 	$(BIN)/python .ci/fuzz.py --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
