@@ -100,7 +100,7 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
         'run': path.stem, 'name': path.name, 'data': data or first['data'], 'history': [], 'versions': versions(),
         'calibration': {**dict(zip(('share', 'seed'), kept_back(first))), **calibrate(model, split.train[held])}, 'scores': scores | {'best_epoch': epochs, 'epochs': epochs},
         'members': [{'name': Path(str(network)).name, 'fingerprint': member.manifest['fingerprint'], 'command': training_command(member.manifest),
-                     'validation_accuracy': member.manifest['scores']['validation_accuracy']} for network, member in zip(networks, members)],
+                     'validation_accuracy': member.manifest['scores']['validation_accuracy'], **({'members': member.manifest['members']} if 'members' in member.manifest else {})} for network, member in zip(networks, members)],
         'fingerprint': fingerprint(*(member.manifest['fingerprint'] for member in members)), 'duration_seconds': sum(member.manifest['duration_seconds'] for member in members)}
     for name in ('start', 'teacher', 'sha256', 'command'): manifest.pop(name, None)
     return publish(model, manifest, path, path.parent/'runs'/manifest['fingerprint'])
@@ -149,6 +149,11 @@ FER2013 was gathered by searching the web for emotion words and labelled quickly
 def _percent(found: Mapping[str, Any]) -> str: return f"{found['accuracy']:.1%} ({found['interval'][0]:.1%} to {found['interval'][1]:.1%}, {found['n']:,} faces)"
 
 
+def _member_commands(manifest: Mapping[str, Any]) -> list[str]:
+    "The commands that trained the networks in a mean, and those in a mean among them, in the order to run them."
+    return [command for member in manifest.get('members', ()) for command in (*_member_commands(member), member['command'])]
+
+
 def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     "The card of a shipped network as Markdown, from its manifest and the scores that `03_evaluate` wrote with `stress`."
     recipe, calibration = manifest['parameters'], result['calibration']
@@ -174,4 +179,4 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         lines += ['', '| the same faces | accuracy | mean confidence |', '|---|---|---|',
                   *(f"| {row['change']} | {row['accuracy']:.1%} | {row['mean_confidence']:.1%} |" for row in result['stress']), '',
                   'Where confidence stays above accuracy, the network does not notice that it is out of its depth.']
-    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', *(f"`{member['command']}`  " for member in manifest.get('members', ())), f"`{manifest['command']}`  ", f"`{result['command']}`"])
+    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', *(f"`{command}`  " for command in _member_commands(manifest)), f"`{manifest['command']}`  ", f"`{result['command']}`"])
