@@ -233,7 +233,8 @@ def test_a_notebook_that_fails_stops_the_run_and_resume_goes_on_from_there(littl
 @ONLY_UNIX
 def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(little):
     little_notebook(little / "nbs", "01_data", body=f"import os, time\nopen({str(little / 'ran')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
-    process = pipeline(little, "data", start_new_session=True)
+    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background job ignores it, and so would its children
+    process = pipeline(little, "data", start_new_session=True, **heeds)
     deadline = time.monotonic() + 120
     while not (little / "ran").exists() or not (little / "ran").read_text():
         assert time.monotonic() < deadline and process.poll() is None
