@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini
 
 .PHONY: help install run test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
@@ -27,11 +28,11 @@ run: install
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini -m 'not slow' .ci/tests
+	$(PYTEST) -m 'not slow' .ci/tests
 
 test-full: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
-	$(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini .ci/tests
+	$(PYTEST) .ci/tests
 
 fuzz: install
 	$(BIN)/python .ci/fuzz.py --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))

@@ -467,9 +467,10 @@ def measure(model: Any, validation: Faces, recipe: Recipe) -> dict[str, float]:
 def kept_scores(history: Sequence[Mapping[str, Any]], recipe: Recipe, model: Any, validation: Faces) -> dict[str, Any]:
     "How good the kept weights are on the validation faces: those of the best epoch, as it was seen in training, or, when it saw not all of them or the weights have changed since, measured now."
     best = kept_epoch(history)
-    if recipe.average: return measure(model, validation, recipe) | {'best_epoch': len(history), 'averaged': recipe.average, 'epochs': len(history)}
-    seen = {'validation_accuracy': best['val_accuracy'], 'validation_loss': best['val_loss']} if batch_share().parts == 1 and not recipe.precise_norm else measure(model, validation, recipe)
-    return seen | {'best_epoch': best['epoch'], 'epochs': len(history)}
+    now = recipe.average or recipe.precise_norm or batch_share().parts > 1
+    scores = measure(model, validation, recipe) if now else {'validation_accuracy': best['val_accuracy'], 'validation_loss': best['val_loss']}
+    kept = {'best_epoch': len(history), 'averaged': recipe.average} if recipe.average else {'best_epoch': best['epoch']}
+    return scores | kept | {'epochs': len(history)}
 
 
 def _ended(recipe: Recipe, history: list[dict]) -> bool:
