@@ -54,7 +54,7 @@ def rows(rounds: int, name: str, count: int) -> list[Row]:
     for row in (lambda: paired("maps of every layer", maps, f"a bare pass over {count} faces", bare, rounds),
                 lambda: paired("statistics of every filter (atlas)", silently(lambda: gather(model, faces, regions_of, plan, batch_size=BATCH)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
                 lambda: paired(f"taking out the filters of {last}, {BATCH} faces", silently(lambda: take_out(model, few, means, every_filter(means))), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
-                lambda: paired("optimising 8 filters, 2 starts, 8 steps", silently(lambda: optimise_filters(model, last, filters=range(8), starts=2, steps=8)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3))):
+                lambda: paired("optimising 16 filters, 2 starts, 8 steps", silently(lambda: optimise_filters(model, last, filters=range(16), starts=2, steps=8)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3))):
         found.append(row())
         print(found[-1], flush=True)
     print(f"peak memory of this process: {peak_memory():,} MB")

@@ -417,7 +417,7 @@ def more_controls(views: Opinions) -> dict[str, Any]:
         'for': tip('next that argues for', "the filter of this layer whose map raises the answer's logit next most"),
         'against': tip('next that argues against', "the filter of this layer whose map lowers the answer's logit next most"),
         'region': _menu('Part of the face', {'': 'click on the face, or choose', **{name: name.replace('_', ' ') for name in REGIONS}}),
-        'followers': Select(options=[], description='Filters there', style=LOOK['style'], layout=Layout(width='28em', height='130px')),
+        'followers': Select(options=[], description='Filters there', style=LOOK['style'], layout=Layout(width='40em', max_width='100%', height='130px')),
         'compare': _menu('Beside it', COMPARE),
         'other': IntSlider(0, 0, 0, description='Other', disabled=True, **LOOK)}
 

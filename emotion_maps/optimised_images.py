@@ -144,10 +144,10 @@ def _peaks(model: 'keras.Model', layer: str, images: np.ndarray, owners: np.ndar
 
 # %% ../nbs/05a_optimised_images.ipynb #740bf842
 def optimise_filters(model: 'keras.Model', layer: str, filters: Sequence[int] | None = None, starts: int = 2, steps: int = 48, seed: int = 0,
-                     batch_size: int = 64, **settings: float) -> OptimisedImages:
+                     batch_size: int = 32, **settings: float) -> OptimisedImages:
     """Images in 0…255 that excite a convolutional layer's filters (all by default) most, by gradient ascent (Erhan et al. 2009; Olah et al. 2017).
 
-    `model` takes images in 0…255; `settings` are those of `Climb`. The same seed gives the same images, up to rounding, whatever the batch. Raises `ParameterError`."""
+    `model` takes images in 0…255; `settings` are those of `Climb`. Every batch is filled up to `batch_size`, so the same seed gives the same image of a filter, whichever others are asked for. Raises `ParameterError`."""
     body = import_keras().Model(open_network(model).inputs[0], _before_nonlinearity(model, layer))
     shape, count = [size or usual for size, usual in zip(model.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))], body.outputs[0].shape[-1]
     filters = np.arange(count) if filters is None else np.asarray(filters, int)
@@ -156,13 +156,13 @@ def optimise_filters(model: 'keras.Model', layer: str, filters: Sequence[int] | 
     cell = math.ceil(shape[0]/(body.compute_output_shape((1, *shape))[1] or 1))
     how, run = Climb(steps, seed, **{'reach': min(cell, 4)} | settings), gradient_pass(body, _score)
     owners, found = np.repeat(filters, starts), []
-    with Progress(len(owners)*steps, f'Optimising {layer}') as bar:
+    with Progress(-(-len(owners)//batch_size)*batch_size*steps, f'Optimising {layer}') as bar:
         for first in range(0, len(owners), batch_size):
-            batch = range(first, min(first + batch_size, len(owners)))
+            batch = np.arange(first, first + batch_size).clip(max=len(owners) - 1)  # the last image again, where there is no more
             noise = [np.random.default_rng((seed, int(owners[n]), n % starts)).normal(size=(shape[2], *shape[:2])) for n in batch]
             begin = (.5 + .08*from_waves(wave_weights(*shape[:2])*np.array(noise, 'float32'))).clip(0, 1)
             found.append(_climb(run, begin, np.eye(count, dtype='float32')[owners[batch]], how, bar))
-    images = np.round(np.concatenate(found)*255).astype('uint8').transpose(0, 2, 3, 1)
+    images = np.round(np.concatenate(found)[:len(owners)]*255).astype('uint8').transpose(0, 2, 3, 1)
     peaks = _peaks(model, layer, images, owners).reshape(-1, starts)
     best = images.reshape(len(filters), starts, *images.shape[1:])[np.arange(len(filters)), peaks.argmax(1)]
     return OptimisedImages(layer, filters, best[..., 0] if shape[2] == 1 else best, peaks.max(1), peaks)

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'recipe_from', 'one_hot',
-           'with_faces', 'training_batches', 'validation_batches', 'teaching', 'make_optimizer', 'save_state',
-           'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch',
-           'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature', 'confidence_quantiles',
-           'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint', 'require_model',
-           'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned', 'train',
-           'publish', 'curves_figure', 'training_command', 'write_result', 'demo_training']
+           'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'make_optimizer',
+           'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit',
+           'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
+           'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint',
+           'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned',
+           'train', 'publish', 'curves_figure', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -249,6 +249,13 @@ def validation_batches(targets: np.ndarray, first: int, size: int = IMAGE_SIZE, 
     return ValidationBatches()
 
 # %% ../nbs/02_train.ipynb #fdf4982a
+def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
+    "The twin of a recipe's model, with its weights: it answers the same, in the backend's fastest layout. `changes`: arguments of `three_blocks` to differ in."
+    twin = three_blocks(**recipe.shape | changes, classes=model.output_shape[-1], twin=IMAGE_SIZE)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
 def teaching(teacher: Any, faces: Faces, share: float) -> np.ndarray:
     "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers, (the mean over each face and its mirror image), the rest the labels."
     images = model_input(faces.images)
@@ -483,8 +490,7 @@ def _ended(recipe: Recipe, history: list[dict]) -> bool:
 def measure_normalizations(model: Any, recipe: Recipe, faces: Faces, count: int = 8192, batch_size: int = 256) -> None:
     "Replace the moving mean and variance of each normalization of a recipe's model by their mean over batches of `count` of the faces, drawn by chance (Wu & Johnson 2021)."
     keras = import_keras()
-    twin = three_blocks(**recipe.shape | dict(block_dropout=0., dense_dropout=0.), classes=model.output_shape[-1], twin=IMAGE_SIZE)
-    twin.set_weights(model.get_weights())
+    twin = twin_of(model, recipe, block_dropout=0., dense_dropout=0.)
     normalizations = [layer for layer in twin.layers if isinstance(layer, keras.layers.BatchNormalization)]
     chosen = np.random.default_rng(0).permutation(len(faces))[:count]
     batches = np.array_split(chosen, -(-len(chosen)//batch_size))
@@ -660,7 +666,10 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     held = held_out(parts.train, calibration, held_seed)
     learnt, cleaning = parts.train[~held], {}
     if clean: learnt, cleaning = cleaned(faces, learnt, clean, probabilities)
-    taught = teaching(load_trained(teacher).model, learnt, recipe.teacher_share) if teacher else None
+    taught = None
+    if teacher:
+        teaches = load_trained(teacher)
+        taught = teaching(twin_of(teaches.model, recipe_from('brief', **teaches.manifest['parameters']), precision=policy), learnt, recipe.teacher_share)
     name, models = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if clean else [])]), place(models)
     path = models/f'{MODEL_NAME}.keras'
     if resume and _is_published(path, name): return load_trained(path)
@@ -732,8 +741,10 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
 # %% ../nbs/02_train.ipynb #dca4ba86
 def training_command(manifest: Mapping[str, Any]) -> str:
     "The command that trains again what a manifest describes; for a mean of networks (chapter 02a) the one that averages them."
-    if 'members' in manifest: return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(member["name"] for member in manifest["members"])}'
-                                      f' -p model {manifest["name"]}')
+    if 'members' in manifest:
+        shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
+        return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(member["name"] for member in manifest["members"])}{shares}'
+                f' -p model {manifest["name"]}')
     usual = asdict(recipe_from(manifest['preset']))
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
     given = {'data': Path(manifest['data']).name, 'preset': manifest['preset'], 'precision': manifest['precision'].removeprefix('mixed_')}
