@@ -307,7 +307,7 @@ def split_network(model: 'keras.Model', layer: str, logits: bool = True) -> Spli
     cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else after_nonlinearity(network.calls[layer], list(network.calls.values()))
     end = logits_of(network) if logits else network.outputs[0]
     try: head = keras.Model([cut, network.inputs[0]], end)
-    except ValueError: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}', 'choose a layer on the way') from None
+    except ValueError: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}, or one through layers that are used twice', 'choose a layer on the way; where a network is used twice inside another, take that network') from None
     if found is not cut:  # the layer's channels come first, ours last
         maps, images = _fresh([found, network.inputs[0]])
         head = keras.Model([maps, images], head([keras.ops.transpose(maps, (0, 3, 1, 2)), images]))

@@ -86,7 +86,7 @@ def class_numbers(target: Any, count: int, classes: int = len(EMOTIONS), emotion
 def _loss_scale(model: Any) -> float:
     "What to multiply a score with before differentiating, so that no gradient vanishes in float16."
     calls = open_network(model).calls.values()
-    return _remember(model, ('scale',), lambda: 256. if any(call.layer.compute_dtype == 'float16' for call in calls) else 1.)
+    return _remember(model, ('scale',), lambda: 256. if any(getattr(call.layer, 'compute_dtype', '') == 'float16' for call in calls) else 1.)
 
 
 def _score(logits: Any, targets: Any, scale: float = 1.) -> Any:

@@ -208,7 +208,7 @@ def randomised(model: 'keras.Model', seed: int = 0) -> Iterator[tuple[str, 'kera
     fresh = {name: call.layer for name, call in open_network(untrained).calls.items()}
     done = set()
     for name, call in reversed(open_network(copy).calls.items()):
-        if id(call.layer) in done or not call.layer.get_weights(): continue
+        if id(call.layer) in done or not getattr(call.layer, 'weights', ()): continue  # an operation such as a sum has none
         done.add(id(call.layer))
         drawn = [generator.normal(0, np.sqrt(2/np.prod(table.shape[:-1])), table.shape) if table.ndim > 1 else table for table in fresh[name].get_weights()]
         call.layer.set_weights(drawn)
@@ -241,7 +241,7 @@ def randomisation(model: 'keras.Model', images: np.ndarray, methods: Sequence[st
 
 def _tables(model: 'keras.Model') -> set[int]:
     "The layers that hold tables of weights."
-    return {id(call.layer) for call in open_network(model).calls.values() if any(table.ndim > 1 for table in call.layer.get_weights())}
+    return {id(call.layer) for call in open_network(model).calls.values() if any(len(table.shape) > 1 for table in getattr(call.layer, 'weights', ()))}
 
 
 def _resemblance(some: np.ndarray, others: np.ndarray) -> float:
