@@ -9,10 +9,10 @@ __all__ = ['REASONS', 'COLUMNS', 'TEST_PARTS', 'CANDIDATE', 'NEAR', 'COPY', 'BLA
            'picture_measures', 'compare_parts', 'part_findings', 'out_of_fold', 'gradient_histograms',
            'light_probabilities', 'doubtful_labels', 'doubt_findings', 'save_probabilities', 'read_probabilities',
            'Audit', 'chosen_reasons', 'audit', 'counts_figure', 'audit_figure', 'contact_sheet_of_findings',
-           'save_audit', 'read_audit', 'keep_audit', 'audit_command', 'Cleaned', 'clean']
+           'save_audit', 'read_audit', 'keep_audit', 'audit_command', 'Cleaned', 'clean', 'cleaning_table']
 
 # %% ../nbs/01b_audit.ipynb #a4d897e5
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -688,3 +688,21 @@ def clean(faces: Faces, report: Audit, reasons: Sequence[str] | str | None = CLE
     before, after = ({some.emotions[label] for label in some.labels[~np.isin(some.usage, TEST_PARTS)]} for some in (faces, left))
     if before - after: raise DataError(f'Nothing would be left to train {", ".join(sorted(before - after))} on', 'clean for fewer reasons')
     return Cleaned(left, record)
+
+# %% ../nbs/01b_audit.ipynb #c1d94b7e
+def cleaning_table(rows: Sequence[Mapping[str, Any]]) -> 'pd.DataFrame':
+    """A row a kind of cleaning, in the order given, from trainings with `left out`, `seed`, `faces`, `accuracy` and `without copies` (0…1).
+
+    Columns: `faces` learnt, `seeds`, mean accuracies, and for each the mean `gain` over the same seeds with nothing left out, in percentage points, with its standard deviation over seeds. Raises `DataError`."""
+    import pandas as pd
+    runs, kept = pd.DataFrame(list(rows)), []
+    if runs.empty or 'nothing' not in set(runs['left out']): raise DataError('No training with nothing left out', 'measure it too: python .ci/bench_cleaning.py FER2013.zip')
+    base = runs[runs['left out'] == 'nothing'].set_index('seed')
+    for kind, own in runs.groupby('left out', sort=False):
+        own = own.set_index('seed').loc[lambda found: found.index.isin(base.index)]
+        row = {'left out': kind, 'faces': round(own.faces.mean()), 'seeds': len(own)}
+        for column in ('accuracy', 'without copies'):
+            gain = 100*(own[column] - base.loc[own.index, column])
+            row |= {column: own[column].mean(), f'{column}: gain': gain.mean(), f'{column}: sd': gain.std()}
+        kept.append(row)
+    return pd.DataFrame(kept).set_index('left out')
