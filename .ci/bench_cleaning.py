@@ -5,7 +5,7 @@ usage: python .ci/bench_cleaning.py FER2013.zip [--seeds 2] [--epochs 6]     (wh
 import argparse
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ RESULT = Path(__file__).resolve().parents[1] / "nbs" / "results" / "01b_cleaning
 BY_CHANCE = "as many by chance as doubtful labels"
 KINDS = {"nothing": (), "doubtful labels": ("doubtful_label",), BY_CHANCE: (), "repeats and leaks": ("repeat", "leak"), "near repeats and copies": ("near_repeat", "copies"),
          "conflicts, blanks, hardly a face": ("conflict", "blank", "hardly_a_face"), "all but doubtful labels": CLEANING}
-NETWORK = {"filters": (16, 32, 64), "convolutions": 1, "block_dropout": 0.1, "dense_dropout": 0.25, "erase": 0.0, "mixup": 0.0, "label_smoothing": 0.0, "warm_up": 1.0, "average": 0}
+NETWORK = {"filters": (16, 32, 64), "convolutions": 1, "block_dropout": 0.1, "dense_dropout": 0.25, "erase": 0.0, "mixup": 0.0, "label_smoothing": 0.0, "warm_up": 1.0}
 
 
 def main() -> None:
@@ -40,18 +40,16 @@ def main() -> None:
     rows = known["rows"] if all(known.get(name) == about[name] for name in ("data_fingerprint", "recipe")) else []
     with tempfile.TemporaryDirectory() as folder:
         report = audit(faces, REASONS, save_probabilities(Path(folder) / "out_of_fold.npz", faces, out_of_fold(faces)))
+        stays = {kind: np.isin(split.train.names, clean(faces, report, reasons).faces.names) for kind, reasons in KINDS.items() if reasons}
         for seed in range(given.seeds):
             for kind, reasons in KINDS.items():
                 if any((row["left out"], row["seed"]) == (kind, seed) for row in rows):
                     continue
-                began, left = time.monotonic(), np.ones(len(split.train), bool)
-                if reasons:
-                    left = np.isin(split.train.names, clean(faces, report, reasons).faces.names)
-                elif kind == BY_CHANCE:
-                    doubtful = len(split.train) - np.isin(split.train.names, clean(faces, report, "doubtful_label").faces.names).sum()
-                    left[np.random.default_rng(seed).choice(len(left), doubtful, replace=False)] = False
+                began, left = time.monotonic(), stays.get(kind, np.ones(len(split.train), bool))
+                if kind == BY_CHANCE:
+                    left[np.random.default_rng(seed).choice(len(left), (~stays["doubtful labels"]).sum(), replace=False)] = False
                 epochs = round(given.epochs * len(left) / left.sum())
-                model, _ = fit(split._replace(train=split.train[left]), recipe_from("best", **NETWORK | {"epochs": epochs}), Path(folder) / f"{kind}_{seed}", seed)
+                model, _ = fit(split._replace(train=split.train[left]), replace(recipe, epochs=epochs), Path(folder) / f"{kind}_{seed}", seed)
                 right = predict(model, test.images).argmax(1) == test.labels
                 rows.append({"left out": kind, "reasons": list(reasons), "seed": seed, "faces": int(left.sum()), "epochs": epochs, "accuracy": float(np.mean(right)),
                              "without copies": float(np.mean(right[apart])), "seconds": round(time.monotonic() - began)})

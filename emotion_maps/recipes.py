@@ -17,8 +17,7 @@ import numpy as np
 
 from .backend import import_keras
 from .core import ModelError, ParameterError, choose, fingerprint, place, read_json, write_json, write_whole
-from .data import model_input
-from .train import (Trained, calibrate, confidence_quantiles, faces_of, fit_temperature, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, publish, recipe_from, require_model,
+from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, publish, recipe_from, require_model,
                                 three_blocks, training_command, versions)
 
 # %% ../nbs/02a_recipes.ipynb #7232d601
@@ -51,6 +50,16 @@ def _manifest(name: str, folder: Path) -> dict[str, Any]:
     return read_json(folder/f'{choose(name, pretrained_names(folder), "name of a shipped network")}.json') | {'run': f'pretrained_{name}'}
 
 
+def _path(name: str, manifest: Mapping[str, Any], folder: Path) -> Path:
+    "The file that a shipped network is known by: its weights, or with a mirror, which has none of its own, its manifest."
+    return folder/f"{name}.{'json' if 'mirror' in manifest else 'npz'}"
+
+
+def _held_back(manifest: Mapping[str, Any]) -> tuple[float, int]:
+    "Share and seed of the training faces that a network was calibrated on."
+    return manifest['calibration']['share'], manifest['calibration'].get('seed', manifest['seed'])
+
+
 def with_mirror(model: Any, temperature: float = 1.) -> Any:
     "The `keras.Model` that shows a classifier each face and its mirror image: the softmax of the mean of the two logits over `temperature`. It shares the classifier's weights, but for the last layer's."
     keras, head = import_keras(), model.layers[-1]
@@ -72,7 +81,7 @@ def open_pretrained(name: str = 'default', folder: str | Path | None = None) -> 
     recipe = recipe_from('brief', **manifest['parameters'])
     model = three_blocks(**recipe.shape, classes=len(manifest['emotions']))
     with np.load(path, allow_pickle=False) as arrays: model.set_weights([arrays[key].astype('float32') for key in sorted(arrays.files)])
-    return Trained(with_mirror(model, mirror['temperature']), manifest, folder/f'{name}.json') if mirror else Trained(model, manifest, path)
+    return Trained(with_mirror(model, mirror['temperature']) if mirror else model, manifest, _path(name, manifest, folder))
 
 
 def load_pretrained(name: str = 'default') -> Any:
@@ -89,7 +98,7 @@ def describe_model(model: str | Path) -> Trained:
     "As `open_model`, but without loading the network (`.model` is None): its manifest, {} when it has none, and its path."
     if str(model) in pretrained_names():
         manifest = _manifest(str(model), weights_folder())
-        return Trained(None, manifest, weights_folder()/f"{model}.{'json' if 'mirror' in manifest else 'npz'}")
+        return Trained(None, manifest, _path(str(model), manifest, weights_folder()))
     path = require_model(model)
     return Trained(None, manifest_beside(path), path)
 
@@ -100,20 +109,19 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
     `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on, `shares` say how much each counts (alike by default). Raises `ParameterError`, and `ModelError` when they differ in shape, emotions or the faces held back."""
     members = [open_model(network) for network in networks]
     first, told = members[0].manifest, ('emotions', 'data_fingerprint', 'validation', 'split')
-    kept_back = lambda manifest: (manifest['calibration']['share'], manifest['calibration'].get('seed', manifest['seed']))
     for member in members[1:]:
-        if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights] or kept_back(member.manifest) != kept_back(first) \
+        if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights] or _held_back(member.manifest) != _held_back(first) \
                 or any(member.manifest[name] != first[name] for name in told):
             raise ModelError(f'{member.path.name} and {members[0].path.name} differ in shape, emotions, data or the faces held back', 'average networks that were trained from each other on the same faces')
     if shares and (len(shares) != len(members) or min(shares) <= 0): raise ParameterError(f'shares={list(shares)} for {len(members)} networks', 'give a number above 0 for each of them')
     model, path, split = members[0].model, place(path), faces_of(members[0], data)
     model.set_weights([np.average(weights, 0, shares or None) for weights in zip(*(member.model.get_weights() for member in members))])
-    recipe, held = recipe_from('brief', **members[-1].manifest['parameters']), held_out(split.train, *kept_back(first))
+    recipe, held = recipe_from('brief', **members[-1].manifest['parameters']), held_out(split.train, *_held_back(first))
     measure_normalizations(model, recipe, split.train[~held])
     scores, epochs = measure(model, split.validation, recipe), sum(member.manifest['scores']['epochs'] for member in members)
     manifest = members[-1].manifest | {
         'run': path.stem, 'name': path.name, 'data': data or first['data'], 'history': [], 'versions': versions(),
-        'calibration': {**dict(zip(('share', 'seed'), kept_back(first))), **calibrate(model, split.train[held])}, 'scores': scores | {'best_epoch': epochs, 'epochs': epochs},
+        'calibration': {**dict(zip(('share', 'seed'), _held_back(first))), **calibrate(model, split.train[held])}, 'scores': scores | {'best_epoch': epochs, 'epochs': epochs},
         'members': [{'name': Path(str(network)).name, 'fingerprint': member.manifest['fingerprint'], 'command': training_command(member.manifest),
                      'validation_accuracy': member.manifest['scores']['validation_accuracy'], **({'members': member.manifest['members']} if 'members' in member.manifest else {})} for network, member in zip(networks, members)],
         'fingerprint': fingerprint(*(member.manifest['fingerprint'] for member in members), *shares), 'duration_seconds': sum(member.manifest['duration_seconds'] for member in members)}
@@ -128,18 +136,12 @@ def ship_mirrored(of: str, name: str, data: str = '', folder: str | Path | None 
     shipped = open_pretrained(of, folder)
     if 'mirror' in shipped.manifest: raise ModelError(f'{of} looks into the mirror already', f"give {shipped.manifest['mirror']['of']}")
     manifest, split = shipped.manifest, faces_of(shipped, data)
-    share, seed = manifest['calibration']['share'], manifest['calibration'].get('seed', manifest['seed'])
-    held = split.train[held_out(split.train, share, seed)]
-    answers = lambda model: model.predict(model_input(held.images), batch_size=256, verbose=0)
-    temperature = fit_temperature(answers(with_mirror(shipped.model)), held.labels) if len(held) else 1.
-    model = with_mirror(shipped.model, temperature)
-    calibration = {'share': share, 'seed': seed, 'faces': len(held), 'temperature': temperature}
-    if len(held):
-        probabilities = answers(model)
-        calibration |= {'accuracy': float((probabilities.argmax(1) == held.labels).mean()), 'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}
+    share, seed = _held_back(manifest)
+    model = with_mirror(shipped.model)
+    calibration = {'share': share, 'seed': seed} | calibrate(model, split.train[held_out(split.train, share, seed)], model.get_layer(shipped.model.name).layers[-1])
     path, trained_on = folder/f'{name}.json', Path(data or manifest['trained_on']).name
     write_json(path, {key: value for key, value in manifest.items() if key != 'run'} | {
-        'name': name, 'mirror': {'of': of, 'temperature': temperature}, 'calibration': calibration, 'scores': manifest['scores'] | measure(model, split.validation, recipe_from('brief', **manifest['parameters'])),
+        'name': name, 'mirror': {'of': of, 'temperature': calibration['temperature']}, 'calibration': calibration, 'scores': manifest['scores'] | measure(model, split.validation, recipe_from('brief', **manifest['parameters'])),
         'versions': versions(), 'members': [{'name': of, 'command': manifest['command'], 'members': manifest.get('members', [])}],
         'command': f'papermill nbs/02a_recipes.ipynb out.ipynb -p mirror {of} -p ship_as {name} -p data {trained_on}'})
     return path

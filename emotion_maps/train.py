@@ -527,13 +527,13 @@ def confidence_quantiles(probabilities: np.ndarray) -> np.ndarray:
     return np.quantile(probabilities.max(1).astype('float64'), np.linspace(0, 1, 101))
 
 
-def calibrate(model: Any, faces: Faces) -> dict[str, Any]:
-    "Fold the temperature fitted on `faces` into the model's last layer: what was found, for the manifest. Nothing changes when there are no faces."
+def calibrate(model: Any, faces: Faces, head: Any = None) -> dict[str, Any]:
+    "Fold the temperature fitted on `faces` into the layer that makes the logits (`head`, the last one by default): what was found, for the manifest. Nothing changes when there are no faces."
     if not len(faces): return {'faces': 0, 'temperature': 1.}
     images = model_input(faces.images)
     temperature = fit_temperature(model.predict(images, batch_size=256, verbose=0), faces.labels)
-    last = model.layers[-1]
-    last.set_weights([weight/temperature for weight in last.get_weights()])
+    head = head or model.layers[-1]
+    head.set_weights([weight/temperature for weight in head.get_weights()])
     probabilities = model.predict(images, batch_size=256, verbose=0)
     return {'faces': len(faces), 'temperature': temperature, 'accuracy': float((probabilities.argmax(1) == faces.labels).mean()),
             'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}
