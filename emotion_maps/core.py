@@ -6,9 +6,9 @@
 __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACTION_UNITS', 'EMOTION_ACTION_UNITS', 'MODEL_NAME',
            'MOST_BYTES', 'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError',
            'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root', 'place',
-           'find_path', 'write_whole', 'write_json', 'read_json', 'read_arrays', 'alone', 'fingerprint', 'file_name',
-           'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock', 'in_notebook', 'Progress',
-           'progress']
+           'find_path', 'write_whole', 'require_room', 'write_json', 'read_json', 'read_arrays', 'alone', 'fingerprint',
+           'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock', 'in_notebook',
+           'Progress', 'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -131,6 +131,10 @@ def _tidy(folder: Path) -> None:
         except OSError: pass
 
 
+def _unwritable(path: str | Path, error: OSError) -> WritingError:
+    return WritingError(f'{str(path)!r} cannot be written ({error.strerror or str(error)[:150]})', 'free some space, or name a folder that can be written')
+
+
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[Path]:
     "A temporary path to write to; it becomes `path` when the block ends, and vanishes when the block fails. Raises `WritingError`."
@@ -145,8 +149,19 @@ def write_whole(path: str | Path) -> Iterator[Path]:
             with open(part, 'rb+') as file: os.fsync(file.fileno())
             os.replace(part, path)
         finally: part.unlink(missing_ok=True)
-    except OSError as error:
-        raise WritingError(f'{str(path)!r} cannot be written ({error.strerror or str(error)[:150]})', 'free some space, or name a folder that can be written') from error
+    except OSError as error: raise _unwritable(path, error) from error
+
+
+def require_room(path: str | Path, size: int) -> None:
+    "Try whether `size` more bytes can be written beside `path` now. Raises `WritingError`."
+    part = Path(path).with_name(f'.part-{os.getpid()}-{time.monotonic_ns()}-room')
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, 'wb') as file:
+                for _ in range(-(-size >> 20)): file.write(bytes(1 << 20))
+        finally: part.unlink(missing_ok=True)
+    except OSError as error: raise _unwritable(path, error) from error
 
 # %% ../nbs/00_core.ipynb #925478c5
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,17 +34,33 @@ def _from_zip(path: Path) -> tuple[str, BinaryIO]:
         return archive.read('config.json').decode(), io.BytesIO(archive.read('model.weights.h5'))
 
 
+@contextmanager
+def _bounded(most: int = MOST_BYTES) -> Iterator[None]:
+    "Let this process take at most `most` more bytes of memory meanwhile, on Linux; a wish for more fails."
+    try:
+        import resource
+        with open('/proc/self/statm') as file: used = int(file.read().split()[5])*resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+    except (ImportError, OSError):
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (min([used + most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]), before[1]))
+    try: yield
+    finally: resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def _from_h5(path: Path) -> tuple[str, BinaryIO]:
     "The description and the weights in an .h5 file. Raises `ValueError`."
     import h5py
     if path.stat().st_size > MOST_BYTES: raise ValueError(f'it is larger than {MOST_BYTES >> 20:,} MB')
-    with h5py.File(path, 'r') as file: config = file.attrs['model_config']
+    with _bounded(), h5py.File(path, 'r') as file: config = file.attrs['model_config']
     return config if isinstance(config, str) else config.decode(), open(path, 'rb')
 
 # %% ../nbs/00c_model_files.ipynb #81cd7fd4
 def _items(group: Any) -> Iterator[Any]:
-    "The data sets of an open HDF5 file. Raises `ValueError` when one is more than plain numbers that lie in the file."
+    "The data sets of an open HDF5 file, all of whose notes (attributes) can be read. Raises `ValueError` when one is more than plain numbers that lie in the file."
     import h5py
+    dict(group.attrs)
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink): raise ValueError(f'its weights {name!r} point elsewhere')
         item = group[name]
@@ -56,7 +73,7 @@ def _items(group: Any) -> Iterator[Any]:
 def _weights_in(file: BinaryIO) -> int:
     "How many numbers a file of weights holds. Raises `ValueError`."
     import h5py
-    with file, h5py.File(file, 'r') as weights: return sum(item.size for item in _items(weights))
+    with _bounded(), file, h5py.File(file, 'r') as weights: return sum(item.size for item in _items(weights))
 
 # %% ../nbs/00c_model_files.ipynb #4e8ef482
 RUNS_CODE = ('Lambda', 'TFSMLayer', 'TorchModuleWrapper', 'JaxLayer', 'FlaxLayer', 'StringLookup', 'IntegerLookup', 'TextVectorization', 'FeatureSpace')

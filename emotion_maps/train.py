@@ -14,6 +14,7 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -32,7 +33,7 @@ from .augment import CHANGES, Augmentation, change, random_changes, resized
 from .backend import (Share, accelerators, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_count, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
 from .core import (IMAGE_SIZE, MODEL_NAME, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
-                               fingerprint, place, read_arrays, read_json, write_json, write_whole)
+                               fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
 from .data import Faces, Split, hold_out, load_faces, model_input, split_faces
 
@@ -336,6 +337,7 @@ def make_callbacks(recipe: Recipe, checkpoint: Path) -> list[Any]:
 
     class ModelCheckpoint(keras.callbacks.ModelCheckpoint):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            _require_room(checkpoint, self.model)
             with undistributed(): super().on_epoch_end(epoch, logs)
 
     callbacks = [ModelCheckpoint(str(checkpoint), monitor='val_accuracy', save_best_only=True, save_weights_only=True)]
@@ -539,12 +541,20 @@ def calibrate(model: Any, faces: Faces, head: Any = None) -> dict[str, Any]:
             'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}
 
 # %% ../nbs/02_train.ipynb #5b91b418
+def _require_room(path: str | Path, model: Any) -> None:
+    "Raise `WritingError` when there is no room for a model's HDF5 file: a write that fails midway would leave the HDF5 library broken for the rest of the process."
+    variables = [*model.weights, *getattr(getattr(model, 'optimizer', None), 'variables', ())]
+    numbers = sum(math.prod(variable.shape) for variable in variables if variable.name != ON_DEVICE)
+    require_room(path, int(4.1*numbers) + (1 << 20))
+
+
 def save_model(model: Any, path: str | Path) -> Path:
     "Save a Keras model whole or not at all, in the format that the ending names: .keras or .h5."
     logger = logging.getLogger('absl')  # Keras warns that HDF5 is the older format; here it is wanted
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
+        _require_room(path, model)
         with write_whole(path) as part: model.save(part)
     finally: logger.setLevel(level)
     return Path(path)

@@ -178,6 +178,44 @@ MANIFEST = {"run": "drawn-12345678", "data": "drawn", "note": "", "preset": "qui
             "scores": {"epochs": 2, "best_epoch": 1, "validation_accuracy": 0.5}}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
+def test_a_disk_that_is_full_for_a_while_does_not_break_the_process(tmp_path):
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import h5py
+from emotion_maps.core import WritingError
+from emotion_maps.data import Split, hold_out, load_faces
+from emotion_maps.train import fit, import_keras, load_trained, recipe_from, save_model
+import_keras()
+folder, recipe = Path(sys.argv[1]), recipe_from('quick', epochs=1, filters=(4, 6, 8), dense=(16,))
+faces = load_faces('drawn:70,70')
+split = Split(faces, faces, faces, '', '')
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def fill(limit): resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+def refused(work):
+    fill(3000)
+    try: work()
+    except WritingError as error: print(error)
+    else: sys.exit('it was written')
+    finally: fill(resource.RLIM_INFINITY)
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == 0, 'HDF5 still holds something open'
+refused(lambda: fit(split, recipe, folder/'run'))
+model, history = fit(split, recipe, folder/'run')
+for name in ('kept.h5', 'kept.keras'):
+    path = save_model(model, folder/name)
+    before = path.read_bytes()
+    refused(lambda: save_model(model, path))
+    assert path.read_bytes() == before
+    load_trained(save_model(model, path))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+    for name in ("part.weights.h5", "kept.h5", "kept.keras"):
+        assert f"{name}' cannot be written" in done.stdout
+    assert not list(tmp_path.rglob(".part-*")) and "Exception ignored" not in done.stderr
+
+
 def little_notebook(folder, name, parameters="data = 'drawn'  # d\noutput = ''  # o\nmodel = ''  # m", body="pass"):
     cells = [nbformat.v4.new_markdown_cell("# A step"), nbformat.v4.new_code_cell(f"# parameters\n{parameters}", metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
