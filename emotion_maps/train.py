@@ -331,6 +331,13 @@ def load_state(path: Path, model: Any, callbacks: Sequence[Any] = ()) -> list[di
     return facts['history']
 
 # %% ../nbs/02_train.ipynb #e2e4476a
+def _require_room(path: str | Path, model: Any) -> None:
+    "Raise `WritingError` when there is no room for a model's HDF5 file: a write that fails midway would leave the HDF5 library broken for the rest of the process."
+    variables = [*model.weights, *getattr(getattr(model, 'optimizer', None), 'variables', ())]
+    numbers = sum(math.prod(variable.shape) for variable in variables if variable.name != ON_DEVICE)
+    require_room(path, int(4.1*numbers) + (1 << 20))
+
+
 def make_callbacks(recipe: Recipe, checkpoint: Path) -> list[Any]:
     "The brief's callbacks: keep the best weights; stop early; halve the learning rate on a plateau (the last two when the recipe wants them)."
     keras = import_keras()
@@ -541,13 +548,6 @@ def calibrate(model: Any, faces: Faces, head: Any = None) -> dict[str, Any]:
             'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}
 
 # %% ../nbs/02_train.ipynb #5b91b418
-def _require_room(path: str | Path, model: Any) -> None:
-    "Raise `WritingError` when there is no room for a model's HDF5 file: a write that fails midway would leave the HDF5 library broken for the rest of the process."
-    variables = [*model.weights, *getattr(getattr(model, 'optimizer', None), 'variables', ())]
-    numbers = sum(math.prod(variable.shape) for variable in variables if variable.name != ON_DEVICE)
-    require_room(path, int(4.1*numbers) + (1 << 20))
-
-
 def save_model(model: Any, path: str | Path) -> Path:
     "Save a Keras model whole or not at all, in the format that the ending names: .keras or .h5."
     logger = logging.getLogger('absl')  # Keras warns that HDF5 is the older format; here it is wanted
