@@ -14,7 +14,7 @@ from bench_attribution import Row, network, paired
 
 from emotion_maps.ablation import mean_map, take_out
 from emotion_maps.ablation import plan as every_filter
-from emotion_maps.activation_maps import convolutional_layers, iterate_maps
+from emotion_maps.activation_maps import convolutional_layers, iterate_maps, pooled_maps
 from emotion_maps.backend import compiled, to_numpy
 from emotion_maps.data import Faces
 from emotion_maps.drawn_faces import drawn_faces
@@ -52,7 +52,8 @@ def rows(rounds: int, name: str, count: int) -> list[Row]:
     means, last = mean_map(model, drawn.images, convolutional_layers(model)[-1]), convolutional_layers(model)[-1]
     few = faces[:BATCH]
     for row in (lambda: paired("maps of every layer", maps, f"a bare pass over {count} faces", bare, rounds),
-                lambda: paired("statistics of every filter (atlas)", silently(lambda: gather(model, faces, regions_of, plan, batch_size=BATCH)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
+                lambda: paired("mean and maximum of every filter", lambda: pooled_maps(model, drawn.images, batch_size=BATCH), f"a bare pass over {count} faces", bare, rounds),
+                lambda: paired("all statistics of the atlas, nulls too", silently(lambda: gather(model, faces, regions_of, plan, batch_size=BATCH)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
                 lambda: paired(f"taking out the filters of {last}, {BATCH} faces", silently(lambda: take_out(model, few, means, every_filter(means))), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
                 lambda: paired("optimising 16 filters, 2 starts, 8 steps", silently(lambda: optimise_filters(model, last, filters=range(16), starts=2, steps=8)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3))):
         found.append(row())

@@ -6,13 +6,14 @@
 __all__ = ['NONLINEARITIES', 'IN_PLACE', 'NORMALISATIONS', 'COLOUR_MAPS', 'SIGNED_COLOUR_MAP', 'PRINT_WIDTH', 'CANVAS_DPI',
            'LayerCall', 'lay_open', 'after_nonlinearity', 'raw_output', 'OpenNetwork', 'open_network',
            'convolutional_layers', 'network_calls', 'MapPass', 'map_model', 'prepare_images', 'filled_batch',
-           'iterate_maps', 'activation_maps', 'logits_of', 'SplitNetwork', 'split_network', 'limits', 'is_signed',
-           'normalise', 'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet',
-           'dead_filters', 'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour',
-           'kernels_figure', 'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
+           'iterate_maps', 'PooledMaps', 'pooled_maps', 'activation_maps', 'logits_of', 'SplitNetwork', 'split_network',
+           'limits', 'is_signed', 'normalise', 'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay',
+           'Bar', 'sheet', 'dead_filters', 'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid',
+           'layer_tour', 'kernels_figure', 'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
 
 # %% ../nbs/04_activation_maps.ipynb #3969be50
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -66,16 +67,29 @@ def lay_open(model: Any) -> tuple[list[Any], list[Any], list[LayerCall]]:
     return start, _follow(model, start, '', calls), calls
 
 # %% ../nbs/04_activation_maps.ipynb #3062c67a
+def _under_another_name(layer: Any) -> Any:
+    "A layer that calls this one and has a name of its own: laid open, two nested models may bring layers of one name, which Keras refuses in one model."
+    class Called(import_keras().layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(dtype=getattr(layer, 'dtype_policy', None))
+            self.called, self.built = layer, True
+
+        def call(self, *arguments: Any, **settings: Any) -> Any: return self.called(*arguments, **settings)
+    return Called()
+
+
 def _follow(model: Any, given: list[Any], inside: str, calls: list[LayerCall]) -> list[Any]:
     "Call a model's layers one by one on the tensors given, note the calls, and return the outputs."
     keras = import_keras()
     counts: Counter = Counter()
 
     def call(layer: Any, arguments: Any, settings: Any) -> Any:
+        layer = getattr(layer, 'called', layer)
         counts[layer.name] += 1
         name = inside + (layer.name if counts[layer.name] == 1 else f'{layer.name}#{counts[layer.name]}')
         if _has_graph(layer): return _alone(_follow(layer, _symbolic((arguments, settings)), f'{name}/', calls))
-        result = layer(*arguments, **settings)
+        taken = any(other.layer.name == layer.name and other.layer is not layer for other in calls)
+        result = (_under_another_name(layer) if taken else layer)(*arguments, **settings)
         calls.append(LayerCall(name, layer, _symbolic((arguments, settings)), _symbolic(result)))
         return result
 
@@ -200,11 +214,12 @@ def _tensor(network: OpenNetwork, name: str) -> Any:
 
 
 class MapPass:
-    "The model that gives the named layers' outputs, its compiled pass, and the shapes that come out."
+    "The model that gives the named layers' outputs (or `pooled`, their means and maxima over the places), its compiled pass, and the shapes that come out."
 
-    def __init__(self, network: OpenNetwork, names: Sequence[str]):
+    def __init__(self, network: OpenNetwork, names: Sequence[str], pooled: bool = False):
         keras = import_keras()
-        self.model = keras.Model(network.inputs[0], [_tensor(network, name) for name in names])
+        tensors = [_tensor(network, name) for name in names]
+        self.model = keras.Model(network.inputs[0], [_pooled(tensor) for tensor in tensors] if pooled else tensors)
         self.run, self.known = compiled(self.model), {}
 
     def shapes(self, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -213,10 +228,17 @@ class MapPass:
         return self.known[image_shape]
 
 
-def _map_pass(model: Any, names: Sequence[str]) -> MapPass:
+def _pooled(maps: Any) -> Any:
+    "The mean and the maximum of maps (n, …, filters) over all places: (n, filters, 2)."
+    ops = import_keras().ops
+    maps, places = ops.cast(maps, 'float32'), tuple(range(1, len(maps.shape) - 1))
+    return ops.stack([ops.mean(maps, places), ops.max(maps, places)], -1) if places else ops.stack([maps]*2, -1)
+
+
+def _map_pass(model: Any, names: Sequence[str], pooled: bool = False) -> MapPass:
     "The pass for these layers, compiled once."
-    network, key = open_network(model), tuple(names)
-    if key not in network.passes: network.passes[key] = MapPass(network, names)
+    network, key = open_network(model), ('pooled' if pooled else 'maps', *names)
+    if key not in network.passes: network.passes[key] = MapPass(network, names, pooled)
     return network.passes[key]
 
 
@@ -246,12 +268,35 @@ def iterate_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str]
     """Yield the maps batch by batch: where the batch lies among the images, and `{layer: (batch, height, width, filters) float32}`.
 
     Takes what `activation_maps` takes and raises what it raises, but holds one batch at a time: for any number of images."""
-    names = convolutional_layers(model) if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    run = _map_pass(model, names).run
+    names = _names(model, layers)
+    yield from _run_batches(_map_pass(model, names).run, names, model, images, preprocess, batch_size)
+
+
+def _names(model: Any, layers: Sequence[str] | str | None) -> list[str]:
+    "The layers meant: all convolutional ones by default."
+    return convolutional_layers(model) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+
+
+def _run_batches(run: Callable[..., Any], names: Sequence[str], model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None, batch_size: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    "A pass's outputs by name, batch by batch, with where the batch lies among the images."
     for first in range(0, len(images), batch_size):
         where = slice(first, min(first + batch_size, len(images)))
         batch = prepare_images(model, images[where], preprocess)
         yield where, {name: to_numpy(found)[:len(batch)] for name, found in zip(names, _flat(run(filled_batch(batch))))}
+
+
+class PooledMaps(NamedTuple):
+    "What is left of a layer's maps when the places are forgotten: the mean and the maximum of each filter's map, (n, filters) float32 each."
+    mean: np.ndarray
+    maximum: np.ndarray
+
+
+def pooled_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str] | str | None = None,
+                preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int = 64) -> dict[str, PooledMaps]:
+    "How strongly every filter answers to every image, `{layer: PooledMaps}`, reduced where the network runs: the maps themselves are never kept. Takes what `activation_maps` takes, and raises what it raises."
+    names = _names(model, layers)
+    batches = [found for _, found in _run_batches(_map_pass(model, names, True).run, names, model, images, preprocess, batch_size)]
+    return {name: PooledMaps(*np.moveaxis(np.concatenate([found[name] for found in batches]), -1, 0)) for name in names}
 
 
 def _flat(outputs: Any) -> list[Any]:
@@ -268,7 +313,7 @@ def activation_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[s
     else into that. A convolutional layer's map is taken after the nonlinearity that follows it, as the network produced it; `layer:raw` is the
     convolution's own output, any other layer's name gives that layer's output, and `:output` the network's. `memory_limit` is in GB.
     Raises `ModelError` (no graph, no such input) and `ParameterError` (no such layer, too much memory)."""
-    names = convolutional_layers(model) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    names = _names(model, layers)
     shapes = _map_pass(model, names).shapes(prepare_images(model, images[:1], preprocess).shape[1:])
     needed = len(images)*sum(math.prod(shape) for shape in shapes)*4/1e9
     if needed > memory_limit:
@@ -291,6 +336,25 @@ def logits_of(network: OpenNetwork) -> Any:
     return output
 
 
+def _replayed(network: OpenNetwork, end: Any, images: Any, cut: Any, maps: Any) -> Any:
+    "What the tensor `end` of a network becomes on new images, with `maps` in the place of the tensor `cut`; None when it does not depend on them."
+    keras, own = import_keras(), _fresh(network.inputs)[0]
+    known, depend = {id(own): (own, network.inputs[0], images)}, {id(maps)}  # a clone's tensors with the network's and ours; those of ours that depend on the maps
+
+    def on_both(layer: Any, *arguments: Any, **settings: Any) -> Any:
+        here = layer(*arguments, **settings)
+        before = [known[id(tensor)][1] for tensor in _symbolic((arguments, settings))]
+        old = next((call.outputs for call in network.calls.values() if call.layer is getattr(layer, 'called', layer) and len(call.inputs) == len(before) and all(map(operator.is_, call.inputs, before))), None)
+        given = keras.tree.map_structure(lambda value: known[id(value)][2] if id(value) in known else value, (arguments, settings))
+        there = maps if old and any(tensor is cut for tensor in old) else layer(*given[0], **given[1])
+        if any(id(tensor) in depend for tensor in _symbolic(given)): depend.update(map(id, _symbolic(there)))
+        known.update({id(one): (one, other, ours) for one, other, ours in zip(_symbolic(here), old or _symbolic(here), _symbolic(there), strict=True)})
+        return here
+    same = keras.models.clone_model(keras.Model(network.inputs[0], end), own, clone_function=lambda layer: layer, call_function=on_both)
+    answer = known[id(same.outputs[0])][2]
+    return answer if id(answer) in depend else None
+
+
 class SplitNetwork(NamedTuple):
     "A network cut behind a layer: `body` from images to the layer's maps, `head` from [maps, images] to the logits or the output."
     body: Any
@@ -306,12 +370,10 @@ def split_network(model: 'keras.Model', layer: str, logits: bool = True) -> Spli
     found = _tensor(network, layer)
     cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else after_nonlinearity(network.calls[layer], list(network.calls.values()))
     end = logits_of(network) if logits else network.outputs[0]
-    try: head = keras.Model([cut, network.inputs[0]], end)
-    except ValueError: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}, or one through layers that are used twice', 'choose a layer on the way; where a network is used twice inside another, take that network') from None
-    if found is not cut:  # the layer's channels come first, ours last
-        maps, images = _fresh([found, network.inputs[0]])
-        head = keras.Model([maps, images], head([keras.ops.transpose(maps, (0, 3, 1, 2)), images]))
-    return SplitNetwork(keras.Model(network.inputs[0], found), head)
+    maps, images = _fresh([found, network.inputs[0]])
+    answer = _replayed(network, end, images, cut, maps if found is cut else keras.ops.transpose(maps, (0, 3, 1, 2)))  # the layer's channels come first, ours last
+    if answer is None: raise ModelError(f'No path leads from {layer} to the answer of {model.name!r}', 'choose a layer on the way')
+    return SplitNetwork(keras.Model(network.inputs[0], found), keras.Model([maps, images], answer))
 
 # %% ../nbs/04_activation_maps.ipynb #2560ddf9
 NORMALISATIONS = {

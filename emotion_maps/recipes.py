@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .backend import import_keras
-from .core import ModelError, ParameterError, choose, fingerprint, place, read_json, write_json, write_whole
+from .core import IMAGE_SIZE, ModelError, ParameterError, choose, fingerprint, place, read_json, write_json, write_whole
 from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, publish, recipe_from, require_model,
                                 three_blocks, training_command, versions)
 
@@ -60,13 +60,16 @@ def _held_back(manifest: Mapping[str, Any]) -> tuple[float, int]:
     return manifest['calibration']['share'], manifest['calibration'].get('seed', manifest['seed'])
 
 
-def with_mirror(model: Any, temperature: float = 1.) -> Any:
-    "The `keras.Model` that shows a classifier each face and its mirror image: the softmax of the mean of the two logits over `temperature`. It shares the classifier's weights, but for the last layer's."
-    keras, head = import_keras(), model.layers[-1]
-    logits, faces = keras.layers.Dense(head.units, name='logits', dtype='float32'), keras.Input(model.input_shape[1:], name='faces')
-    network = keras.Model(model.inputs, logits(model.layers[-2].output), name=model.name)
-    logits.set_weights([weight/temperature for weight in head.get_weights()])
-    mean = keras.layers.Average(name='both')([network(faces), network(keras.ops.flip(faces, 2))])
+def with_mirror(networks: Mapping[str, Any], temperature: float = 1.) -> Any:
+    "The `keras.Model` that shows each face and its mirror image to classifiers, by name: the softmax of the mean of all their logits over `temperature`. It shares their weights, but for the last layers'."
+    keras = import_keras()
+    faces, insides = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name='faces'), []
+    for name, network in networks.items():
+        head = network.layers[-1]
+        logits = keras.layers.Dense(head.units, name='logits', dtype='float32')
+        insides.append(keras.Model(network.inputs, logits(network.layers[-2].output), name=name))
+        logits.set_weights([weight/temperature for weight in head.get_weights()])
+    mean = keras.layers.Average(name='mean')([inside(view) for view in (keras.ops.flip(faces, 2), faces) for inside in insides])
     return keras.Model(faces, keras.layers.Softmax(name='probabilities')(mean), name='with_mirror')
 
 
@@ -74,14 +77,19 @@ def open_pretrained(name: str = 'default', folder: str | Path | None = None) -> 
     "A shipped network with its manifest. Raises `ParameterError` for an unknown name, `ModelError` when its file is damaged."
     folder = Path(folder or weights_folder())
     manifest = _manifest(name, folder)
-    mirror = manifest.get('mirror')
-    path = folder/f"{mirror['of'] if mirror else name}.npz"
+    if 'mirror' in manifest:
+        members = {member: open_pretrained(member, folder) for member in manifest['mirror']['of']}
+        changed = [member for member, mark in manifest['mirror']['of'].items() if members[member].manifest['sha256'] != mark]
+        if changed: raise ModelError(f'{folder/changed[0]}.npz is not the file that {name} was shipped with', 'install emotion_maps again')
+        network = with_mirror({member: opened.model for member, opened in members.items()}, manifest['mirror']['temperature'])
+        return Trained(network, manifest, _path(name, manifest, folder))
+    path = _path(name, manifest, folder)
     if not path.is_file() or _sha256(path) != manifest['sha256']:
         raise ModelError(f'{path} is not the file that was shipped', 'install emotion_maps again')
     recipe = recipe_from('brief', **manifest['parameters'])
     model = three_blocks(**recipe.shape, classes=len(manifest['emotions']))
     with np.load(path, allow_pickle=False) as arrays: model.set_weights([arrays[key].astype('float32') for key in sorted(arrays.files)])
-    return Trained(with_mirror(model, mirror['temperature']) if mirror else model, manifest, _path(name, manifest, folder))
+    return Trained(model, manifest, path)
 
 
 def load_pretrained(name: str = 'default') -> Any:
@@ -103,16 +111,24 @@ def describe_model(model: str | Path) -> Trained:
     return Trained(None, manifest_beside(path), path)
 
 # %% ../nbs/02a_recipes.ipynb #da4f2a17
+def _one_of(members: Sequence[Trained]) -> Mapping[str, Any]:
+    "The manifest of the first of several networks that are to answer as one. Raises `ModelError` when they differ in emotions, data or the faces held back."
+    first, told = members[0].manifest, ('emotions', 'data_fingerprint', 'validation', 'split')
+    for member in members[1:]:
+        if _held_back(member.manifest) != _held_back(first) or any(member.manifest[name] != first[name] for name in told):
+            raise ModelError(f'{member.path.name} and {members[0].path.name} differ in emotions, data or the faces held back', 'join networks that were trained on the same faces')
+    return first
+
+
 def average_networks(networks: Sequence[str | Path], path: str | Path, data: str = '', shares: Sequence[float] = ()) -> Trained:
     """Save the network whose weights are the mean of several networks' at `path` (a .keras file), with its normalizations measured anew, calibrated and scored on their faces (Wortsman et al. 2022).
 
     `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on, `shares` say how much each counts (alike by default). Raises `ParameterError`, and `ModelError` when they differ in shape, emotions or the faces held back."""
     members = [open_model(network) for network in networks]
-    first, told = members[0].manifest, ('emotions', 'data_fingerprint', 'validation', 'split')
+    first = _one_of(members)
     for member in members[1:]:
-        if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights] or _held_back(member.manifest) != _held_back(first) \
-                or any(member.manifest[name] != first[name] for name in told):
-            raise ModelError(f'{member.path.name} and {members[0].path.name} differ in shape, emotions, data or the faces held back', 'average networks that were trained from each other on the same faces')
+        if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights]:
+            raise ModelError(f'{member.path.name} and {members[0].path.name} differ in shape', 'average networks that were trained from each other')
     if shares and (len(shares) != len(members) or min(shares) <= 0): raise ParameterError(f'shares={list(shares)} for {len(members)} networks', 'give a number above 0 for each of them')
     model, path, split = members[0].model, place(path), faces_of(members[0], data)
     model.set_weights([np.average(weights, 0, shares or None) for weights in zip(*(member.model.get_weights() for member in members))])
@@ -130,21 +146,25 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
     return publish(model, manifest, path, path.parent/'runs'/manifest['fingerprint'])
 
 # %% ../nbs/02a_recipes.ipynb #b7a4d1e5
-def ship_mirrored(of: str, name: str, data: str = '', folder: str | Path | None = None) -> Path:
-    "Ship the network `of` once more as `name`, `with_mirror`, calibrated anew and scored on its faces (`data` where its manifest does not say which): the path of the manifest, which is all that is written. Raises as `open_pretrained`, and `DataError`."
+def ship_mirrored(of: str | Sequence[str], name: str, data: str = '', folder: str | Path | None = None) -> Path:
+    "Ship the network `of`, or several, once more as `name`: `with_mirror`, calibrated anew and scored on their faces (`data` where their manifest does not say which). Returns the manifest's path, which is all that is written. Raises as `open_pretrained`, and `DataError`."
     folder = Path(folder or weights_folder())
-    shipped = open_pretrained(of, folder)
-    if 'mirror' in shipped.manifest: raise ModelError(f'{of} looks into the mirror already', f"give {shipped.manifest['mirror']['of']}")
-    manifest, split = shipped.manifest, faces_of(shipped, data)
+    members = {member: open_pretrained(member, folder) for member in sorted([of] if isinstance(of, str) else of)}
+    for member, opened in members.items():
+        if 'mirror' in opened.manifest: raise ModelError(f'{member} looks into the mirror already', f"give {', '.join(opened.manifest['mirror']['of'])}")
+    manifest, split = _one_of(list(members.values())), faces_of(next(iter(members.values())), data)
     share, seed = _held_back(manifest)
-    model = with_mirror(shipped.model)
-    calibration = {'share': share, 'seed': seed} | calibrate(model, split.train[held_out(split.train, share, seed)], model.get_layer(shipped.model.name).layers[-1])
-    path, trained_on = folder/f'{name}.json', Path(data or manifest['trained_on']).name
-    write_json(path, {key: value for key, value in manifest.items() if key != 'run'} | {
-        'name': name, 'mirror': {'of': of, 'temperature': calibration['temperature']}, 'calibration': calibration, 'scores': manifest['scores'] | measure(model, split.validation, recipe_from('brief', **manifest['parameters'])),
-        'versions': versions(), 'members': [{'name': of, 'command': manifest['command'], 'members': manifest.get('members', [])}],
-        'command': f'papermill nbs/02a_recipes.ipynb out.ipynb -p mirror {of} -p ship_as {name} -p data {trained_on}'})
-    return path
+    model = with_mirror({member: opened.model for member, opened in members.items()})
+    calibration = {'share': share, 'seed': seed} | calibrate(model, split.train[held_out(split.train, share, seed)], [model.get_layer(member).layers[-1] for member in members])
+    each = [opened.manifest for opened in members.values()]
+    trained_on, epochs = Path(data or manifest['trained_on']).name, sum(one['scores']['epochs'] for one in each)
+    dropped = ('run', 'sha256', 'shares', 'start', 'teacher', 'parameters', 'history')
+    return write_json(folder/f'{name}.json', {key: value for key, value in manifest.items() if key not in dropped} | {
+        'name': name, 'mirror': {'of': {member: opened.manifest['sha256'] for member, opened in members.items()}, 'temperature': calibration['temperature']}, 'calibration': calibration,
+        'scores': measure(model, split.validation, recipe_from('brief', **manifest['parameters'])) | {'best_epoch': epochs, 'epochs': epochs},
+        'versions': versions(), 'duration_seconds': sum(one['duration_seconds'] for one in each),
+        'members': [{'name': one['name'], 'command': one['command'], 'parameters': one['parameters'], 'members': one.get('members', [])} for one in each],
+        'command': f'papermill nbs/02a_recipes.ipynb out.ipynb -p mirror {",".join(members)} -p ship_as {name} -p data {trained_on}'})
 
 # %% ../nbs/02a_recipes.ipynb #758aac02
 def trials(folder: str | Path | None = None) -> Any:
@@ -195,18 +215,25 @@ def _member_commands(manifest: Mapping[str, Any]) -> list[str]:
     return [command for member in manifest.get('members', ()) for command in (*_member_commands(member), member['command'])]
 
 
+def _shape_in_words(recipe: Mapping[str, Any]) -> str:
+    return f"three blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
+
+
 def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     "The card of a shipped network as Markdown, from its manifest and the scores that `03_evaluate` wrote with `stress`."
-    recipe, calibration = manifest['parameters'], result['calibration']
+    mirror, calibration = manifest.get('mirror'), result['calibration']
     confusion, emotions = np.array(result['confusion']), result['emotions']
     shares = confusion/confusion.sum(1, keepdims=True)
     np.fill_diagonal(shares, 0)
-    mirror, weighted = manifest.get('mirror'), f" and counting {' to '.join(f'{share:g}' for share in manifest['shares'])}" if 'shares' in manifest else ''
+    weighted = f" and counting {' to '.join(f'{share:g}' for share in manifest['shares'])}" if 'shares' in manifest else ''
     of_members = f" They are the mean of the weights of {len(manifest['members'])} networks, each trained from the ones before it{weighted}." if 'members' in manifest and not mirror else ''
-    passes = f"Two forward passes a face, of the face and of its mirror image, through the weights of `{mirror['of']}`; the answer is that of their mean." if mirror else f'One forward pass a face; weights shipped as float16.{of_members}'
+    if mirror:
+        shapes = '; '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}" for member in manifest['members'])
+        network = f"{shapes}. {2*len(mirror['of'])} forward passes a face, of the face and of its mirror image through {'each of these' if len(mirror['of']) > 1 else 'it'}; the answer is that of their mean."
+    else: network = f"{_shape_in_words(manifest['parameters'])}. One forward pass a face; weights shipped as float16.{of_members}".capitalize()
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
     lines = [f"### `{manifest['name']}`", '',
-             f"**Network.** Three blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}. {passes}", '',
+             f"**Network.** {network}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
              f"**Protocol.** PublicTest chose among epochs and recipes, so its figure is a little too good; PrivateTest was not used. {manifest['scores']['epochs']} epochs in {manifest['duration_seconds']/60:.0f} minutes ({manifest['backend']}, {manifest['precision']}).", '',
              f"**Accuracy** on PublicTest: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies'])}. Macro-F1 {result['macro_f1']:.3f}.", '',

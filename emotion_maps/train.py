@@ -440,13 +440,17 @@ def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed
     return history
 
 
-def _best_network(split: Split, recipe: Recipe, folder: Path) -> Any:
-    "The network with the best weights that a training has left in its folder."
-    shape = recipe.shape | {'classes': len(split.train.emotions)}
-    twin, best = three_blocks(**shape, twin=IMAGE_SIZE), three_blocks(**shape)
+def _network(split: Split, recipe: Recipe, weights: Sequence[np.ndarray]) -> Any:
+    model = three_blocks(**recipe.shape, classes=len(split.train.emotions))
+    model.set_weights(list(weights))
+    return model
+
+
+def _best_weights(split: Split, recipe: Recipe, folder: Path) -> list[np.ndarray]:
+    "The best weights that a training has left in its folder."
+    twin = three_blocks(**recipe.shape, classes=len(split.train.emotions), twin=IMAGE_SIZE)
     with_faces(twin, split.train.images[:1]).load_weights(folder/'best.weights.h5')
-    best.set_weights(twin.get_weights())
-    return best
+    return twin.get_weights()
 
 
 def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: str = 'float32', callbacks: Sequence[Any] = (),
@@ -459,13 +463,12 @@ def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: st
     for size, end in recipe.phases:
         history = _phase(split, recipe, size, end, folder, seed, precision, callbacks, start, targets)
         if not _healthy(history[-1]):
-            kept = f'the best weights before that are kept in {save_model(_best_network(split, recipe, folder), folder/"last_good.keras")}' if (folder/'best.weights.h5').exists() else 'no epoch before it went well'
+            kept = f'the best weights before that are kept in {save_model(_network(split, recipe, _best_weights(split, recipe, folder)), folder/"last_good.keras")}' if (folder/'best.weights.h5').exists() else 'no epoch before it went well'
             raise ModelError(f'The loss is no longer a number after epoch {len(history)}; {kept}', f'train with a learning_rate below {recipe.learning_rate}')
     if process_number(): return None, history
-    best = _best_network(split, recipe, folder)
-    if mean := saved_mean(folder/'state.npz'): best.set_weights(mean)
-    if recipe.precise_norm: measure_normalizations(best, recipe, split.train)
-    return best, history
+    kept = _network(split, recipe, saved_mean(folder/'state.npz') or _best_weights(split, recipe, folder))
+    if recipe.precise_norm: measure_normalizations(kept, recipe, split.train)
+    return kept, history
 
 
 def kept_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -536,13 +539,12 @@ def confidence_quantiles(probabilities: np.ndarray) -> np.ndarray:
     return np.quantile(probabilities.max(1).astype('float64'), np.linspace(0, 1, 101))
 
 
-def calibrate(model: Any, faces: Faces, head: Any = None) -> dict[str, Any]:
-    "Fold the temperature fitted on `faces` into the layer that makes the logits (`head`, the last one by default): what was found, for the manifest. Nothing changes when there are no faces."
+def calibrate(model: Any, faces: Faces, heads: Sequence[Any] = ()) -> dict[str, Any]:
+    "Fold the temperature fitted on `faces` into the layers that make the logits (`heads`, the last layer by default): what was found, for the manifest. Nothing changes when there are no faces."
     if not len(faces): return {'faces': 0, 'temperature': 1.}
     images = model_input(faces.images)
     temperature = fit_temperature(model.predict(images, batch_size=256, verbose=0), faces.labels)
-    head = head or model.layers[-1]
-    head.set_weights([weight/temperature for weight in head.get_weights()])
+    for head in heads or model.layers[-1:]: head.set_weights([weight/temperature for weight in head.get_weights()])
     probabilities = model.predict(images, batch_size=256, verbose=0)
     return {'faces': len(faces), 'temperature': temperature, 'accuracy': float((probabilities.argmax(1) == faces.labels).mean()),
             'confidence_quantiles': confidence_quantiles(probabilities).round(5).tolist()}

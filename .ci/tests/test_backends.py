@@ -158,3 +158,12 @@ def test_saved_networks_of_every_backend_open(backend, trained, faces, tmp_path)
         due, answers = np.load(path.parent / "answers.npy"), np.load(tmp_path / f"{number}.npy")
         assert np.ptp(due, axis=0).max() > 0.01  # the images are told apart, so the agreement says something
         np.testing.assert_allclose(answers, due, rtol=0, atol=1e-5, err_msg=f"{path.parent.name}'s {path.suffix} under {backend}")
+
+
+@pytest.mark.parametrize("backend", ["torch", *slow("jax")])
+def test_the_notebook_of_training_runs(backend, root):
+    """Not only its functions: papermill runs the whole of it, as the commands of the shipped networks say."""
+    need(backend)
+    command = [sys.executable, "-m", "nbdev.test", "--path", "nbs/02_train.ipynb"]
+    done = subprocess.run(command, cwd=root, env={**os.environ, **PROCESSOR, "KERAS_BACKEND": backend}, capture_output=True, text=True)
+    assert done.returncode == 0 and "Success" in done.stdout + done.stderr, (done.stdout + done.stderr)[-3000:]

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-NAMES = ["champion", "default"]
+NAMES = ["apart", "champion", "default"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -43,38 +43,39 @@ def test_default_has_the_shape_of_the_brief():
     assert shipped.model.input_shape == (None, 48, 48, 1) and {weight.dtype for weight in shipped.model.weights} == {"float32"}
 
 
-def test_champion_is_the_default_with_a_mirror():
-    from emotion_maps.recipes import open_pretrained
+def test_champion_is_the_mean_of_its_members_on_the_face_and_its_mirror_image():
+    from emotion_maps.recipes import open_pretrained, weights_folder
 
-    champion, default = open_pretrained("champion"), open_pretrained("default")
+    champion = open_pretrained("champion")
+    members = list(champion.manifest["mirror"]["of"])
+    assert "default" in members
     faces = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 1)).astype("float32")
-    one, other = (np.log(default.model.predict(views, verbose=0)) for views in (faces, faces[:, :, ::-1]))
-    both = np.exp((one + other) / 2 / champion.manifest["mirror"]["temperature"])
-    np.testing.assert_allclose(champion.model.predict(faces, verbose=0), both / both.sum(1, keepdims=True), atol=1e-4)
-    assert champion.manifest["sha256"] == default.manifest["sha256"]
+    answers = [np.log(open_pretrained(member).model.predict(views, verbose=0)) for member in members for views in (faces, faces[:, :, ::-1])]
+    mean = np.exp(sum(answers) / len(answers) / champion.manifest["mirror"]["temperature"])
+    np.testing.assert_allclose(champion.model.predict(faces, verbose=0), mean / mean.sum(1, keepdims=True), atol=1e-4)
+    assert sum((weights_folder() / f"{member}.npz").stat().st_size for member in members) < 25e6
 
 
 def test_maps_of_the_champion_are_those_of_both_views():
     from emotion_maps.activation_maps import activation_maps, convolutional_layers
     from emotion_maps.attribution import attribute
-    from emotion_maps.core import ModelError
-    from emotion_maps.recipes import load_pretrained
+    from emotion_maps.recipes import open_pretrained
     from emotion_maps.trust import randomisation
 
-    champion, default = load_pretrained("champion"), load_pretrained("default")
+    champion, manifest, _ = open_pretrained("champion")
+    members, temperature = manifest["mirror"]["of"], manifest["mirror"]["temperature"]
+    default = open_pretrained("default").model
     faces = np.random.default_rng(0).integers(0, 256, (2, 48, 48), "uint8")
     names = convolutional_layers(champion)
-    assert len(names) == 2 * len(convolutional_layers(default))
-    plain = activation_maps(default, faces, "block3_conv2")["block3_conv2"]
-    mirror = activation_maps(default, faces[:, :, ::-1], "block3_conv2")["block3_conv2"]
-    first, second = (name for name in names if name.endswith("block3_conv2"))
-    found = activation_maps(champion, faces, [first, second])
-    np.testing.assert_allclose(found[first], plain, atol=1e-4)
-    np.testing.assert_allclose(found[second], mirror, atol=1e-4)
-    with pytest.raises(ModelError, match="used twice"):
-        attribute(champion, faces, "grad-cam")
+    assert len(names) == 2 * len(members) * len(convolutional_layers(default))
+    view, face = (name for name in names if name.startswith("default") and name.endswith("block3_conv2"))
+    found = activation_maps(champion, faces, [view, face])
+    for name, images in ((face, faces), (view, faces[:, :, ::-1])):
+        np.testing.assert_allclose(found[name], activation_maps(default, images, "block3_conv2")["block3_conv2"], atol=1e-4)
+    inside = attribute(default, faces, "grad-cam", "happy")
+    np.testing.assert_allclose(attribute(champion, faces, "grad-cam", "happy"), inside / (2 * len(members) * temperature), atol=1e-4 * inside.max())
     forgotten = randomisation(champion, faces[:1], {"saliency": {}})
-    assert forgotten.shape == (1, 1 + 9) and forgotten.iloc[0, -1] < 0.9
+    assert forgotten.shape == (1, 1 + 9 * len(members)) and forgotten.iloc[0, -1] < 0.9
     saliency = attribute(champion, faces, "saliency", "happy")
     np.testing.assert_allclose(saliency, attribute(champion, faces[:, :, ::-1], "saliency", "happy")[:, :, ::-1], atol=1e-4 * saliency.max())
 
