@@ -234,7 +234,7 @@ def follow_figure(table: 'pandas.DataFrame') -> 'Figure':
     axes.set_title('A part from a face of this emotion, against one from a face of the own emotion (filled: FACS expects the part)', fontsize=8)
     axes.tick_params(labelsize=7.5)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, ncols=len(parts))
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=len(parts), loc='outside lower center')
     return figure
 
 # %% ../nbs/05c_answer.ipynb #7af461d0

@@ -80,6 +80,7 @@ def test_maps_of_the_champion_are_those_of_both_views():
     np.testing.assert_allclose(saliency, attribute(champion, faces[:, :, ::-1], "saliency", "happy")[:, :, ::-1], atol=1e-4 * saliency.max())
 
 
+@pytest.mark.parametrize("shipped", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in ("apart", "champion"))], indirect=True)
 def test_public_test_scores_are_those_of_the_card(shipped, card, fer2013):
     from emotion_maps.data import load_faces, split_faces
     from emotion_maps.evaluate import expected_calibration_error, predict
