@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini
 
-.PHONY: help install run test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
+.PHONY: help install run retrain test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
+	@echo 'make retrain [NAME=default|apart|champion] DATA=path   the trainings that led to a shipped network, one after another: hours'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'
 	@echo 'make fuzz [SECONDS=n] [SEED=n]   hostile inputs: damaged pictures, archives, tables, model files'
@@ -25,6 +26,9 @@ $(INSTALLED): requirements.txt settings.ini setup.py
 
 run: install
 	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(PRETRAINED),--model default)
+
+retrain: install
+	@$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing

@@ -11,3 +11,10 @@ def __getattr__(name):
     if name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")
+
+
+def __dir__():
+    """What there is, the modules not loaded yet included: for completion with the Tab key."""
+    from pkgutil import iter_modules
+
+    return sorted({*globals(), *(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))})

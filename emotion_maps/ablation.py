@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['ONE_BY_ONE', 'HELPS', 'HARMS', 'NOTHING', 'mean_map', 'Operation', 'LinearOperation', 'operation', 'stratified',
-           'Knockout', 'Outcomes', 'merge', 'relative_costs', 'take_out', 'all_filters', 'Paired', 'paired_changes',
-           'q_values', 'find_twins', 'plan', 'grid_columns', 'effects_table', 'filter_effects', 'effects_figure',
-           'emotions_figure', 'write_effects', 'read_effects', 'twins_figure']
+           'Knockout', 'Outcomes', 'merge', 'relative_costs', 'take_out', 'all_filters', 'Paired', 'contrast',
+           'against_others', 'paired_changes', 'specific_changes', 'q_values', 'find_twins', 'plan', 'change_columns',
+           'effects_table', 'filter_effects', 'effects_figure', 'emotions_figure', 'write_effects', 'read_effects',
+           'twins_figure']
 
 # %% ../nbs/05b_ablation.ipynb #ecfb9518
 import time
@@ -126,17 +127,22 @@ class Knockout(NamedTuple):
 class Outcomes(NamedTuple):
     "What happened to every face when filters were taken out."
     knockouts: list[Knockout]
-    change: np.ndarray  # (n, knockouts) float32: of the log-probability of the true emotion; negative where the filters helped
+    changes: np.ndarray  # (n, knockouts, emotions) float32: of the log-probability of every emotion; negative where the filters had made it more probable
     right: np.ndarray  # (n, knockouts) int8: 1 where the answer became right, -1 where it was right and no longer is, 0 where nothing changed
     before: np.ndarray  # (n, 2) float32: the log-probability of the true emotion with all filters in place, and whether the answer was right
     labels: np.ndarray  # (n,) int64
     emotions: tuple[str, ...]
 
+    @property
+    def change(self) -> np.ndarray:
+        "(n, knockouts) float32: of the log-probability of the true emotion; negative where the filters helped."
+        return self.changes[np.arange(len(self.labels)), :, self.labels]
+
     def save(self, path: str | Path) -> Path:
         "Write it as one .npz file, whole or not at all."
         with write_whole(path) as part, open(part, 'wb') as file:
             np.savez_compressed(file, layers=[k.layer for k in self.knockouts], filters=[' '.join(map(str, k.filters)) for k in self.knockouts],
-                                change=self.change, right=self.right, before=self.before, labels=self.labels, emotions=list(self.emotions))
+                                changes=self.changes, right=self.right, before=self.before, labels=self.labels, emotions=list(self.emotions))
         return Path(path)
 
     @classmethod
@@ -146,7 +152,7 @@ class Outcomes(NamedTuple):
         try:
             knockouts = [Knockout(str(layer), tuple(map(int, str(filters).split()))) for layer, filters in zip(parts['layers'], parts['filters'], strict=True)]
             found = cls(knockouts, *(parts[name] for name in cls._fields[1:-1]), tuple(map(str, parts['emotions'])))
-            if found.change.shape != (len(found.labels), len(knockouts)) or found.change.shape != found.right.shape or found.before.shape != (len(found.labels), 2): raise ValueError('its arrays do not belong together')
+            if found.right.shape != (len(found.labels), len(knockouts)) or found.changes.shape != (*found.right.shape, len(found.emotions)) or found.before.shape != (len(found.labels), 2): raise ValueError('its arrays do not belong together')
         except (ValueError, TypeError) as error: raise DataError(f'{path} cannot be read as outcomes ({error})', 'make it again: `emotion-maps atlas`') from None
         return found
 
@@ -156,30 +162,31 @@ def merge(parts: Iterable[Outcomes]) -> Outcomes:
     first, *others = parts = list(parts)
     if any((part.knockouts, part.emotions) != (first.knockouts, first.emotions) for part in others):
         raise ParameterError('These parts took out different filters', 'merge parts of one run only')
-    return first._replace(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ('change', 'right', 'before', 'labels')})
+    return first._replace(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ('changes', 'right', 'before', 'labels')})
 
 
-def _log_probability(answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    "The logarithm of the probability given to each face's true emotion: (n,) float32. Raises `ModelError` when the answers are no probabilities."
+def _log_probabilities(answers: np.ndarray) -> np.ndarray:
+    "The logarithms of the answers (n, emotions). Raises `ModelError` when they are no probabilities."
     if answers.ndim != 2 or answers.min() < -1e-6 or np.abs(answers.sum(1) - 1).max() > 1e-3:
         raise ModelError('The answers of this model are not probabilities that sum to 1', 'give a model that ends in a softmax over the emotions')
-    return np.log(answers[np.arange(len(labels)), labels].clip(1e-30))
+    return np.log(answers.clip(1e-30))
 
 # %% ../nbs/05b_ablation.ipynb #aea4a51f
 def _batch_outcomes(operations: Mapping[str, Operation], knockouts: Sequence[Knockout], images: np.ndarray, labels: np.ndarray,
                     emotions: tuple[str, ...], tick: Callable[[int, str], None]) -> Outcomes:
     "What happens to one batch of faces; `images` as the model takes them."
-    change, right = np.zeros((len(labels), len(knockouts)), 'float32'), np.zeros((len(labels), len(knockouts)), 'int8')
+    changes, right = np.zeros((len(labels), len(knockouts), len(emotions)), 'float32'), np.zeros((len(labels), len(knockouts)), 'int8')
     for layer, cut in operations.items():
         cut.begin(filled_batch(images))
         answers = cut.without()[:len(labels)]
-        log_probability, was_right = _log_probability(answers, labels), answers.argmax(1) == labels
+        before, was_right = _log_probabilities(answers), answers.argmax(1) == labels
         for number in (number for number, knockout in enumerate(knockouts) if knockout.layer == layer):
             answers = cut.without(knockouts[number].filters)[:len(labels)]
-            change[:, number] = _log_probability(answers, labels) - log_probability
+            changes[:, number] = _log_probabilities(answers) - before
             right[:, number] = (answers.argmax(1) == labels).astype('int8') - was_right
             tick(number, layer)
-    return Outcomes(list(knockouts), change, right, np.stack([log_probability, was_right], 1).astype('float32'), labels, emotions)
+    of_truth = before[np.arange(len(labels)), labels]
+    return Outcomes(list(knockouts), changes, right, np.stack([of_truth, was_right], 1).astype('float32'), labels, emotions)
 
 
 def _checked(faces: Faces, knockouts: Sequence[Knockout], mean_maps: Mapping[str, np.ndarray]) -> None:
@@ -233,7 +240,7 @@ def all_filters(mean_maps: Mapping[str, np.ndarray]) -> list[Knockout]:
 
 # %% ../nbs/05b_ablation.ipynb #5ff93d88
 class Paired(NamedTuple):
-    "Mean changes with 95 % limits and p-values, each `(1 + emotions, knockouts)`: the first row is the mean of the emotions; NaN for an emotion without faces."
+    "Mean changes with 95 % limits and p-values, each `(rows, knockouts)`. Of `paired_changes` the first row is the mean of the emotions, then one for each, NaN for an emotion without faces."
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -241,35 +248,54 @@ class Paired(NamedTuple):
 
 
 def _p_values(groups: Sequence[np.ndarray]) -> np.ndarray:
-    "Two-sided p-values (knockouts,) of the mean of the groups' mean changes, each group (faces, knockouts): the larger of paired t and Hall's; NaN with fewer than 3 faces."
+    "Two-sided p-values (k,) of the sum of the groups' means, each group (faces, k): the larger of paired t and Hall's; NaN with fewer than 3 faces."
     from scipy import stats
     counts = np.array([len(group) for group in groups])[:, None]
     if counts.min() < 3: return np.full(groups[0].shape[1], np.nan)
-    mean = np.mean([group.mean(0) for group in groups], 0)
+    total_mean = np.sum([group.mean(0) for group in groups], 0)
     variances = np.array([group.var(0, ddof=1) for group in groups])/counts
     third = np.array([((group - group.mean(0))**3).sum(0) for group in groups])/((counts - 1)*(counts - 2)*counts)
     with np.errstate(divide='ignore', invalid='ignore'):
         total = variances.sum(0)
         freedom, skewness = np.square(total)/(np.square(variances)/(counts - 1)).sum(0), third.sum(0)/total**1.5
-        t = mean*len(groups)/np.sqrt(total)
+        t = total_mean/np.sqrt(total)
         corrected = t + skewness*t**2/3 + skewness**2*t**3/27 + skewness/6
         found = 2*stats.t.sf(np.minimum(np.abs(t), np.abs(corrected)), freedom)
-    return np.where(total > 0, found, np.where(mean == 0, 1., 0.))
+    return np.where(total > 0, found, np.where(total_mean == 0, 1., 0.))
 
 # %% ../nbs/05b_ablation.ipynb #59d9c18b
+def contrast(values: np.ndarray, labels: np.ndarray, weights: Mapping[int, float], draws: int = 1000, seed: int = 0, confidence: float = .95) -> tuple[np.ndarray, ...]:
+    "The sum of weight × mean of the values (n, k) over the faces of each label that has a weight: mean, both bootstrap limits and two-sided p, (k,) each; p is NaN with fewer than 3 faces of one."
+    groups, again = [], 0
+    for label, weight in weights.items():
+        groups.append(own := weight*values[labels == label].astype('float64'))
+        drawn = np.random.default_rng((seed, label)).multinomial(len(own), np.full(len(own), 1/len(own)), draws)  # the same faces again for every contrast
+        again = again + drawn/len(own) @ own
+    low, high = np.quantile(again, [(1 - confidence)/2, (1 + confidence)/2], 0)
+    return np.sum([own.mean(0) for own in groups], 0), low, high, _p_values(groups)
+
+
+def against_others(label: int, labels: np.ndarray) -> dict[int, float]:
+    "The weights of a `contrast` between the faces of one label and those of the others, each other label counting alike; {} when there are no others, or none of it."
+    present = np.unique(labels).tolist()
+    return {other: 1. if other == label else -1/(len(present) - 1) for other in present} if label in present and len(present) > 1 else {}
+
+
 def paired_changes(changes: np.ndarray, labels: np.ndarray, classes: int, draws: int = 1000, seed: int = 0, confidence: float = .95) -> Paired:
-    "Mean changes over faces `(n, knockouts)`, overall and of each class, with bootstrap limits and p-values."
-    random, tails, groups, again_all = np.random.default_rng(seed), [(1 - confidence)/2, (1 + confidence)/2], [], 0
-    found, present = Paired(*np.full((4, classes + 1, changes.shape[1]), np.nan)), np.unique(labels).tolist()
-    for emotion in present:
-        groups.append(own := changes[labels == emotion].astype('float64'))
-        again = random.multinomial(len(own), np.full(len(own), 1/len(own)), draws)/len(own) @ own
-        again_all = again_all + again/len(present)
-        found.mean[emotion + 1], found.p[emotion + 1] = own.mean(0), _p_values([own])
-        found.low[emotion + 1], found.high[emotion + 1] = np.quantile(again, tails, 0)
-    found.mean[0], found.p[0] = np.nanmean(found.mean[1:], 0), _p_values(groups)
-    found.low[0], found.high[0] = np.quantile(again_all, tails, 0)
-    return found
+    "Mean changes over faces `(n, knockouts)`, overall and of each class, with bootstrap limits and p-values. A class of fewer than 3 faces does not count overall, unless all are as rare."
+    found, counts = np.full((4, classes + 1, changes.shape[1]), np.nan), np.bincount(labels, minlength=classes)
+    enough = np.flatnonzero(counts >= 3) if (counts >= 3).any() else np.flatnonzero(counts)
+    found[:, 0] = contrast(changes, labels, {int(label): 1/len(enough) for label in enough}, draws, seed, confidence)
+    for label in np.flatnonzero(counts): found[:, label + 1] = contrast(changes, labels, {int(label): 1.}, draws, seed, confidence)
+    return Paired(*found)
+
+
+def specific_changes(changes: np.ndarray, labels: np.ndarray, draws: int = 1000, seed: int = 0, confidence: float = .95) -> Paired:
+    "How much more each emotion's log-probability changes on its own faces than on the others', from changes `(n, knockouts, emotions)`: rows are the emotions; NaN where there is nothing to compare."
+    found = np.full((4, changes.shape[2], changes.shape[1]), np.nan)
+    for label in range(changes.shape[2]):
+        if weights := against_others(label, labels): found[:, label] = contrast(changes[:, :, label], labels, weights, draws, seed, confidence)
+    return Paired(*found)
 
 # %% ../nbs/05b_ablation.ipynb #c9c4d5c6
 def q_values(p: np.ndarray) -> np.ndarray:
@@ -298,24 +324,25 @@ def _with_twins(layer: str, number: int, twins: Sequence[Sequence[int]]) -> Knoc
     return Knockout(layer, tuple(sorted({number, *(int(other) for other in (twins[number] if len(twins) else ()))})))
 
 # %% ../nbs/05b_ablation.ipynb #25217f8b
-def grid_columns(name: str, changes: Paired, row: int = 0, q: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def change_columns(name: str, changes: Paired, row: int = 0, q: np.ndarray | None = None) -> dict[str, np.ndarray]:
     "A mean change with its limits, and q-values when given, as columns of a table."
-    end = name if not row else f'effect_{name}'
-    return {end: changes.mean[row], f'{end}_low': changes.low[row], f'{end}_high': changes.high[row], **({f'{end}_q': q} if q is not None else {})}
+    return {name: changes.mean[row], f'{name}_low': changes.low[row], f'{name}_high': changes.high[row], **({f'{name}_q': q} if q is not None else {})}
 
 
 def effects_table(outcomes: Outcomes, twins: Mapping[str, Sequence[Sequence[int]]] | None = None, draws: int = 1000, seed: int = 0) -> 'pd.DataFrame':
-    """One row a filter taken out alone: `layer`, `filter`, then `effect`, `accuracy_change` and `effect_<emotion>`, each with `_low` and `_high` (95 %, bootstrap), effects with `_q`.
+    """One row a filter taken out alone: `layer`, `filter`, then `effect`, `accuracy_change`, `effect_<emotion>` and `specific_<emotion>`, each with `_low` and `_high` (95 %, bootstrap), all but the accuracy with `_q`.
 
-    Negative means the filter helped. `_q` of the effects is Benjamini–Hochberg over filters, of `effect_<emotion>_q` over filters × emotions."""
+    Negative means the filter helped. `effect_<emotion>` is the change on the emotion's own faces, `specific_<emotion>` how much more it is than that of the same log-probability on the other faces. `effect_q` is Benjamini–Hochberg over filters, the others' over filters × emotions."""
     import pandas as pd
     alone = [number for number, knockout in enumerate(outcomes.knockouts) if len(knockout.filters) == 1]
     classes, labels = len(outcomes.emotions), outcomes.labels
     changes = paired_changes(outcomes.change[:, alone], labels, classes, draws, seed)
-    right, q = paired_changes(outcomes.right[:, alone], labels, classes, draws, seed), q_values(changes.p[1:])
+    right, specific = paired_changes(outcomes.right[:, alone], labels, classes, draws, seed), specific_changes(outcomes.changes[:, alone], labels, draws, seed)
+    q, specific_q = q_values(changes.p[1:]), q_values(specific.p)
     columns = {'layer': [outcomes.knockouts[n].layer for n in alone], 'filter': [outcomes.knockouts[n].filters[0] for n in alone]}
-    columns |= grid_columns('effect', changes, q=q_values(changes.p[0])) | grid_columns('accuracy_change', right)
-    for number, emotion in enumerate(outcomes.emotions): columns |= grid_columns(emotion, changes, number + 1, q[number])
+    columns |= change_columns('effect', changes, q=q_values(changes.p[0])) | change_columns('accuracy_change', right)
+    for number, emotion in enumerate(outcomes.emotions):
+        columns |= change_columns(f'effect_{emotion}', changes, number + 1, q[number]) | change_columns(f'specific_{emotion}', specific, number, specific_q[number])
     return pd.DataFrame(columns | (_twin_columns(outcomes, alone, twins, draws, seed) if twins else {}))
 
 # %% ../nbs/05b_ablation.ipynb #645bc32d
@@ -335,7 +362,7 @@ def _twin_columns(outcomes: Outcomes, alone: Sequence[int], twins: Mapping[str, 
     together = outcomes.change[:, [place[group] for group in groups]]
     apart = np.stack([sum(outcomes.change[:, place[Knockout(group.layer, (one,))]] for one in group.filters) for group in groups], 1)
     for name, changes in (('effect_with_twin', together), ('hidden', together - apart)):
-        for column, values in grid_columns(name, paired_changes(changes, outcomes.labels, len(outcomes.emotions), draws, seed)).items(): columns[column][rows] = values
+        for column, values in change_columns(name, paired_changes(changes, outcomes.labels, len(outcomes.emotions), draws, seed)).items(): columns[column][rows] = values
     return columns
 
 # %% ../nbs/05b_ablation.ipynb #432ebfd9
@@ -378,23 +405,23 @@ def effects_figure(table: 'pd.DataFrame', level: float = .05) -> 'Figure':
 
 # %% ../nbs/05b_ablation.ipynb #92c6f74d
 def emotions_figure(table: 'pd.DataFrame', count: int = 24, level: float = .05) -> 'Figure':
-    "The effects on each emotion of the `count` filters with the largest, as a chart of colours; white where the q-value is `level` or more."
+    "What the `count` filters that matter most do for each emotion in particular, as a chart of colours; white where the q-value is `level` or more."
     from matplotlib.figure import Figure
-    emotions = [name[7:-2] for name in table if name.startswith('effect_') and name.endswith('_q') and name != 'effect_q']
-    effects, sure = table[[f'effect_{emotion}' for emotion in emotions]].to_numpy(), table[[f'effect_{emotion}_q' for emotion in emotions]].to_numpy() < level
+    emotions = [name.removeprefix('specific_').removesuffix('_q') for name in table if name.startswith('specific_') and name.endswith('_q')]
+    effects, sure = table[[f'specific_{emotion}' for emotion in emotions]].to_numpy(), table[[f'specific_{emotion}_q' for emotion in emotions]].to_numpy() < level
     size = np.nan_to_num(np.abs(effects))
     chosen = np.lexsort((-size.max(1), -np.where(sure, size, 0).max(1)))[:count]
-    largest = float(size[chosen].max()) or 1.
+    largest = float(size[chosen].max(initial=0)) or 1.
     figure = Figure(figsize=(5.6, 1.2 + .2*len(chosen)), layout='constrained')
     axes = figure.subplots()
-    image = axes.imshow(np.where(sure, effects, np.nan)[chosen], cmap='RdBu', vmin=-largest, vmax=largest, aspect='auto')
+    image = axes.imshow(np.where(sure, effects, np.nan)[chosen], cmap='RdBu_r', vmin=-largest, vmax=largest, aspect='auto')
     for row, column in np.ndindex(len(chosen), len(emotions)):
         value, told = effects[chosen[row], column], sure[chosen[row], column]
-        axes.text(column, row, f'{value:+.2f}', ha='center', va='center', fontsize=6, color='#9a9a9a' if not told else 'white' if abs(value) > .6*largest else 'black')
+        if np.isfinite(value): axes.text(column, row, f'{value:+.2f}', ha='center', va='center', fontsize=6, color='#9a9a9a' if not told else 'white' if abs(value) > .6*largest else 'black')
     axes.set_xticks(range(len(emotions)), emotions, fontsize=8)
     axes.set_yticks(range(len(chosen)), [f'{table["layer"].iloc[n]} · {table["filter"].iloc[n]}' for n in chosen], fontsize=7)
     axes.tick_params(length=0)
-    axes.set_title(f'Change of the log-probability of each emotion’s faces\nred: the filter helped; white: not told from nothing (q ≥ {level:g})', fontsize=8)
+    axes.set_title(f'Change of an emotion’s log-probability on its own faces beyond that on the others\nblue: the filter speaks for it, red: against; white: not told from nothing (q ≥ {level:g})', fontsize=8)
     figure.colorbar(image, shrink=.6).ax.tick_params(labelsize=7)
     return figure
 

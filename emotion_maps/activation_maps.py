@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'IN_PLACE', 'NORMALISATIONS', 'COLOUR_MAPS', 'SIGNED_COLOUR_MAP', 'PRINT_WIDTH', 'CANVAS_DPI',
-           'LayerCall', 'lay_open', 'after_nonlinearity', 'raw_output', 'OpenNetwork', 'open_network',
+           'LayerCall', 'keras_model', 'lay_open', 'after_nonlinearity', 'raw_output', 'OpenNetwork', 'open_network',
            'convolutional_layers', 'network_calls', 'MapPass', 'map_model', 'prepare_images', 'filled_batch',
            'iterate_maps', 'PooledMaps', 'pooled_maps', 'activation_maps', 'logits_of', 'SplitNetwork', 'split_network',
            'limits', 'is_signed', 'normalise', 'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay',
@@ -45,6 +45,14 @@ def _symbolic(structure: Any) -> list[Any]:
     return [tensor for tensor in keras.tree.flatten(structure) if isinstance(tensor, keras.KerasTensor)]
 
 
+def keras_model(model: Any) -> Any:
+    "The Keras model itself; of a `Trained` one, the model it holds. Raises `ModelError` for anything else."
+    keras = import_keras()
+    found = model if isinstance(model, keras.Model) else getattr(model, 'model', None)
+    if isinstance(found, keras.Model): return found
+    raise ModelError(f'{type(model).__name__} is not a Keras model', 'load the model first, for example with keras.models.load_model')
+
+
 def _has_graph(layer: Any) -> bool:
     "Is this a model whose layers Keras knows in order (functional or Sequential)?"
     keras = import_keras()
@@ -63,6 +71,7 @@ def _fresh(tensors: Sequence[Any]) -> list[Any]:
 
 def lay_open(model: Any) -> tuple[list[Any], list[Any], list[LayerCall]]:
     "New symbolic inputs of a model, its outputs on them, and every call of a layer on the way, those inside nested models included."
+    model = keras_model(model)
     calls, start = [], _fresh(model.inputs)
     return start, _follow(model, start, '', calls), calls
 
@@ -157,9 +166,6 @@ class OpenNetwork:
     "A network laid open: its calls in order, and the compiled passes made so far. Raises `ModelError` for a model without a graph."
 
     def __init__(self, model: 'keras.Model'):
-        keras = import_keras()
-        if not isinstance(model, keras.Model):
-            raise ModelError(f'{type(model).__name__} is not a Keras model', 'load the model first, for example with keras.models.load_model')
         if not _has_graph(model):
             raise ModelError(f'{type(model).__name__} is a subclassed model: its layers are called in Python code, so there is no graph to follow',
                              'lay it open yourself: images = keras.Input(shape); model = keras.Model(images, model.call(images))')
@@ -181,7 +187,8 @@ _OPEN: WeakKeyDictionary = WeakKeyDictionary()
 
 def open_network(model: Any) -> OpenNetwork:
     "The network laid open, from memory when it is the same model with the same layers."
-    known = _OPEN.get(model) if getattr(type(model), '__hash__', None) and hasattr(model, 'layers') else None
+    model = keras_model(model)
+    known = _OPEN.get(model)
     if known is None or known.parts != [id(layer) for layer in model.layers]: known = _OPEN[model] = OpenNetwork(model)
     return known
 
@@ -189,7 +196,7 @@ def open_network(model: Any) -> OpenNetwork:
 def convolutional_layers(model: 'keras.Model') -> list[str]:
     "The names of all convolutional layers in the order of the pass; `inner/conv` inside a nested model. Raises `ModelError` when there are none."
     names = open_network(model).convolutions()
-    if not names: raise ModelError(f'The model {model.name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
+    if not names: raise ModelError(f'The model {keras_model(model).name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
     return names
 
 # %% ../nbs/04_activation_maps.ipynb #31db69dc
@@ -249,7 +256,7 @@ def map_model(model: 'keras.Model', layers: Sequence[str] | None = None) -> 'ker
 # %% ../nbs/04_activation_maps.ipynb #9b1b3232
 def prepare_images(model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
     "Images as the model takes them. Raises `ModelError` when their shape is another."
-    images = np.asarray(preprocess(images) if preprocess else images, 'float32')
+    model, images = keras_model(model), np.asarray(preprocess(images) if preprocess else images, 'float32')
     if images.ndim == 3: images = images[..., None]
     wanted = tuple(model.inputs[0].shape)
     if images.ndim == len(wanted) and all(w in (None, size) for w, size in zip(wanted[1:], images.shape[1:])): return images
@@ -365,7 +372,7 @@ def split_network(model: 'keras.Model', layer: str, logits: bool = True) -> Spli
     """Cut a model behind a layer (a convolutional one: behind its nonlinearity): models from images to maps `(n, height, width, filters)`, and from [maps, images] to the logits (or the output).
 
     The weights are the model's own. Raises `ModelError` (no graph, or no path from the layer to the answer) and `ParameterError` (no such layer)."""
-    keras, network = import_keras(), open_network(model)
+    keras, model, network = import_keras(), keras_model(model), open_network(model)
     choose(layer, [name for name, call in network.calls.items() if len(call.outputs) == 1], 'layer')
     found = _tensor(network, layer)
     cut = network.calls[layer].outputs[0] if layer not in network.convolutions() else after_nonlinearity(network.calls[layer], list(network.calls.values()))
@@ -545,11 +552,16 @@ def _painted(maps: np.ndarray, image: int, filters: Sequence[int], normalisation
     return tiles, colour_map, high
 
 
+def _as_a_share(normalisation: str) -> str:
+    "What a scale bar from 0 to 1 measures."
+    return 'activation, as a share of the ' + ("layer's 99th percentile" if normalisation == 'percentile' else f"{normalisation}'s maximum")
+
+
 def _bar(maps: np.ndarray, normalisation: str, colour_map: str) -> Bar:
     "The scale bar of maps painted this way: in the layer's own units, or as a share where every map has its own scale."
     low, high = limits(maps, normalisation)
     if high.size == 1: return Bar(colour_map, low.item(), high.item(), 'activation')
-    return Bar(colour_map, -1 if low.min() < 0 else 0, 1, f"activation, as a share of the {normalisation}'s maximum")
+    return Bar(colour_map, -1 if low.min() < 0 else 0, 1, _as_a_share(normalisation))
 
 
 def grid_columns(count: int) -> int:
@@ -602,7 +614,7 @@ def layer_tour(face: np.ndarray, maps: dict[str, np.ndarray], image: int = 0, na
         rows.append([face, *tiles])
         captions.append(['face' if not captions else '', *map(str, numbers)])
         heads.append(f'{layer}\n{found.shape[1]}×{found.shape[2]}\n{found.shape[3]} filters'.replace('/', '/\n'))
-        bars[used] = Bar(used, -1 if used == SIGNED_COLOUR_MAP else 0, 1, 'activation, as a share of the scale')
+        bars[used] = Bar(used, -1 if used == SIGNED_COLOUR_MAP else 0, 1, _as_a_share(normalisation))
     return sheet(rows, captions, ' · '.join(filter(None, ('One face through all layers', name))),
                  f'the strongest {filters} filters of each layer; {NORMALISATIONS[normalisation]}', heads, list(bars.values()))
 

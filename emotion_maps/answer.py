@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STABLE', 'TRANSPLANTS', 'Evidence', 'region_evidence', 'density_table', 'holm', 'verdicts', 'answer_figure',
-           'shuffled_labels', 'write_csv', 'named_shares', 'lay_over', 'transplant', 'follow', 'follow_figure',
-           'answer_in_words']
+           'shuffled_labels', 'write_csv', 'named_shares', 'region_profiles', 'profiles_figure', 'lay_over',
+           'transplant', 'follow', 'follow_figure', 'control_in_words', 'answer_in_words']
 
 # %% ../nbs/05c_answer.ipynb #8494121d
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .ablation import Outcomes
+from .ablation import Outcomes, against_others, contrast, q_values
 from .activation_maps import iterate_maps
 from .backend import affine, to_numpy
-from .core import IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, ParameterError, expected_regions
+from .core import IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, ParameterError, expected_regions
 from .filter_atlas import FACE_PARTS, RegionsOf, coverage, parts_and_box
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # %% ../nbs/05c_answer.ipynb #c1d4e18f
 class Evidence(NamedTuple):
-    "What the regions of faces are worth to their true emotion, layer by layer."
+    "What the regions of faces are worth to every emotion, layer by layer."
     layers: list[str]
-    evidence: np.ndarray  # (layers, n, 11) float32: log-probability lost without the filters, by where they fire; in the order of `FACE_PARTS`
+    evidence: np.ndarray  # (layers, n, 11, emotions) float32: log-probability lost without the filters, by where they fire; in the order of `FACE_PARTS`
     area: np.ndarray  # (n, 11) float32: each part's share of the image
     labels: np.ndarray  # (n,) int64
     emotions: tuple[str, ...]
@@ -53,7 +53,7 @@ def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes
             grid = np.einsum('ip,npqr,jq->nijr', coverage(own.shape[1], parts.shape[1]), parts, coverage(own.shape[2], parts.shape[2]), optimize=True)
             inside = np.einsum('nijf,nijr->nfr', own, grid, optimize=True)
             share = inside/np.maximum(inside.sum(-1, keepdims=True), 1e-30)
-            found[layer].append(-np.einsum('nf,nfr->nr', outcomes.change[where][:, numbers], share))
+            found[layer].append(-np.einsum('nfe,nfr->nre', outcomes.changes[where][:, numbers], share, optimize=True))
     kept = np.concatenate(kept)
     return Evidence(list(alone), np.stack([np.concatenate(parts)[kept] for parts in found.values()]).astype('float32'), np.concatenate(areas)[kept], outcomes.labels[kept], tuple(outcomes.emotions))
 
@@ -64,55 +64,63 @@ def _resampled(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return np.tensordot(weights, values.astype('float64'), 1)
 
 
-def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0) -> 'pandas.DataFrame':
-    "A row for every layer, emotion and part of the face: evidence and its density with 95 % intervals, whether FACS expects the part, and the part's area."
+def _compared(evidence: Evidence) -> list[tuple[int, str, int, str, dict[int, float]]]:
+    "Every layer and emotion that there are faces of, and others to compare them with: number, name, label, name, and the weights of the contrast. Raises `DataError` when there are none."
+    weights = {label: against_others(label, evidence.labels) for label in range(len(evidence.emotions))}
+    found = [(number, layer, label, emotion, weights[label]) for number, layer in enumerate(evidence.layers) for label, emotion in enumerate(evidence.emotions) if weights[label]]
+    if not found: raise DataError('Evidence for an emotion is what its faces have beyond others, and all of these faces are of one', 'give faces of two emotions or more')
+    return found
+
+
+def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0, least: float = .05) -> 'pandas.DataFrame':
+    """A row for every layer, emotion and part of the face: evidence for the emotion on its own faces beyond that on the others', and its density, with 95 % intervals; `q`, and whether it is told from zero (`sure`: q below `least`);
+    whether FACS expects the part, and the part's area.
+
+    q is Benjamini–Hochberg over all rows. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
     rows = []
-    for number, layer in enumerate(evidence.layers):
-        for label, emotion in enumerate(evidence.emotions):
-            own, area = evidence.evidence[number, evidence.labels == label], evidence.area[evidence.labels == label].mean(0)
-            if len(own) < 2: continue
-            low, high = np.percentile(_resampled(own, draws, seed), (2.5, 97.5), axis=0)
-            expected = expected_regions(emotion) if emotion != 'neutral' else ()
-            for part, name in enumerate(FACE_PARTS):
-                if area[part] <= 0: continue
-                rows.append({'layer': layer, 'emotion': emotion, 'region': name, 'expected': name in expected, 'area': area[part], 'evidence': own[:, part].mean(),
-                             'evidence_low': low[part], 'evidence_high': high[part], 'density': own[:, part].mean()/area[part], 'density_low': low[part]/area[part], 'density_high': high[part]/area[part]})
-    return pd.DataFrame(rows)
+    for number, layer, label, emotion, weights in _compared(evidence):
+        area = evidence.area[evidence.labels == label].mean(0)
+        mean, low, high, p = contrast(evidence.evidence[number, ..., label], evidence.labels, weights, draws, seed)
+        expected = expected_regions(emotion) if emotion != 'neutral' else ()
+        for part, name in enumerate(FACE_PARTS):
+            if area[part] <= 0: continue
+            rows.append({'layer': layer, 'emotion': emotion, 'region': name, 'expected': name in expected, 'area': area[part], 'evidence': mean[part], 'evidence_low': low[part], 'evidence_high': high[part],
+                         'density': mean[part]/area[part], 'density_low': low[part]/area[part], 'density_high': high[part]/area[part], 'p': p[part]})
+    table = pd.DataFrame(rows).assign(q=lambda table: q_values(table.pop('p').to_numpy()))
+    return table.assign(sure=table['q'] < least)
 
 # %% ../nbs/05c_answer.ipynb #18e43ed8
 def holm(p: Sequence[float]) -> np.ndarray:
-    "p-values of a family of tests, corrected as Holm (1979) does: (n,) in 0…1."
-    p = np.asarray(p, float)
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate((len(p) - np.arange(len(p)))*p[order]).clip(0, 1)
-    return stepped[np.argsort(order)]
+    "p-values of a family of tests, corrected as Holm (1979) does: (n,) in 0…1; NaN stays NaN and does not count."
+    p, known = np.array(p, float), np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    p[order] = np.maximum.accumulate((len(order) - np.arange(len(order)))*p[order]).clip(0, 1)
+    return p
 
 
 def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float = .05) -> 'pandas.DataFrame':
-    "For every layer and emotion but neutral: density in the regions that FACS expects, in the rest of the face and outside it, their difference with a 95 % interval, a verdict, and whether what lies outside the face is worth more than what FACS expects (`shortcut`: the 95 % interval of that difference is above zero)."
+    """For every layer and emotion but neutral: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
+    and whether what lies outside the face is worth more than what FACS expects (`shortcut`).
+
+    Both tests are two-sided and corrected over all layers and emotions (Holm 1979). Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
-    from scipy import stats
     rows = []
-    for number, layer in enumerate(evidence.layers):
-        for label, emotion in enumerate(evidence.emotions):
-            own, area = evidence.evidence[number, evidence.labels == label], evidence.area[evidence.labels == label]
-            expected = np.array([part in (expected_regions(emotion) if emotion != 'neutral' else ()) for part in FACE_PARTS])
-            if not expected.any() or len(own) < 3: continue
-            rest, outside = ~expected & (np.array(FACE_PARTS) != OUTSIDE), np.array(FACE_PARTS) == OUTSIDE
-            density = {name: own[:, which].sum(1)/np.maximum(area[:, which].sum(1), 1e-6) for name, which in (('expected', expected), ('rest', rest), ('outside', outside))}
-            difference = density['expected'] - density['rest']
-            low, high = np.percentile(_resampled(difference, draws, seed), (2.5, 97.5))
-            beyond = np.percentile(_resampled(density['outside'] - density['expected'], draws, seed), 2.5)  # surely more outside the face than where FACS expects it?
-            rows.append({'layer': layer, 'emotion': emotion, 'faces': len(own), **{name: values.mean() for name, values in density.items()}, 'difference': difference.mean(),
-                         'low': low, 'high': high, 'p': stats.ttest_1samp(difference, 0, alternative='greater').pvalue, 'shortcut': bool(beyond > 0)})
-    table = pd.DataFrame(rows)
-    table['p_holm'] = holm(table['p'])
-    return table.assign(verdict=np.where(table['p_holm'] <= level, 'expected regions', np.where(table['high'] < 0, 'other regions', 'cannot be told')))
+    for number, layer, label, emotion, weights in _compared(evidence):
+        expected = np.array([part in (expected_regions(emotion) if emotion != 'neutral' else ()) for part in FACE_PARTS])
+        if not expected.any(): continue
+        outside, own = np.array(FACE_PARTS) == OUTSIDE, evidence.evidence[number, ..., label]
+        inside, rest, beyond = (own[:, which].sum(1)/np.maximum(evidence.area[:, which].sum(1), 1e-6) for which in (expected, ~expected & ~outside, outside))
+        mean, low, high, p = contrast(np.stack([inside, rest, beyond, inside - rest, beyond - inside], 1), evidence.labels, weights, draws, seed)
+        rows.append({'layer': layer, 'emotion': emotion, 'faces': int((evidence.labels == label).sum()), **dict(zip(('expected', 'rest', 'outside', 'difference', 'beyond'), mean)), 'low': low[3], 'high': high[3], 'p': p[3], 'p_beyond': p[4]})
+    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ['layer', 'emotion', 'faces', 'expected', 'rest', 'outside', 'difference', 'beyond', 'low', 'high', 'p', 'p_beyond'])
+    table['p_holm'], beyond = holm(table.pop('p')), holm(table.pop('p_beyond'))
+    sure = table['p_holm'] <= level
+    return table.assign(shortcut=(beyond <= level) & (table.pop('beyond') > 0), verdict=np.select([sure & (table['difference'] > 0), sure], ['expected regions', 'other regions'], 'cannot be told'))
 
 # %% ../nbs/05c_answer.ipynb #5533d70f
 def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
-    "Density of evidence by region and emotion, a panel a layer, each with its own scale; framed where FACS expects it, pale where the interval holds zero. From `density_table`."
+    "Density of evidence by region and emotion, a panel a layer, each with its own scale; framed where FACS expects it, pale where it is not told from zero. From `density_table`."
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
     layers, emotions = list(dict.fromkeys(table['layer'])), list(dict.fromkeys(table['emotion']))
@@ -124,9 +132,9 @@ def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
     for axes, layer in zip(panels.flat, layers):
         own = table[table['layer'] == layer].set_index(['region', 'emotion'])
         value = own['density'].unstack().reindex(index=parts, columns=emotions)
-        sure = ((own['density_low'] > 0) | (own['density_high'] < 0)).unstack().reindex(index=parts, columns=emotions)
+        sure = own['sure'].unstack().reindex(index=parts, columns=emotions)
         largest = float(np.nanmax(np.abs(value.to_numpy(float)))) or 1.
-        axes.imshow(value, cmap='RdBu', vmin=-largest, vmax=largest, aspect='auto', alpha=np.where(sure.fillna(False).to_numpy(bool), 1, .25))
+        axes.imshow(value, cmap='RdBu', vmin=-largest, vmax=largest, aspect='auto', alpha=np.where(sure.eq(True), 1, .25))
         for row, part in enumerate(parts):
             for column, emotion in enumerate(emotions):
                 if bool(own['expected'].get((part, emotion), False)): axes.add_patch(Rectangle((column - .46, row - .46), .92, .92, fill=False, linewidth=1.1, edgecolor='black'))
@@ -134,7 +142,7 @@ def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
         axes.set_xticks(range(len(emotions)), emotions, rotation=60, fontsize=7)
         axes.set_yticks(range(len(parts)), [part.replace('_', ' ') for part in parts], fontsize=7)
         axes.tick_params(length=0)
-    figure.suptitle((title + ': e' if title else 'E') + 'vidence for the true emotion by region, per area\nblue: for, red: against; pale: cannot be told from zero; framed: FACS expects it', fontsize=8)
+    figure.suptitle((title + ': e' if title else 'E') + 'vidence for an emotion on its own faces beyond that on others, by region, per area\nblue: for, red: against; pale: not told from zero (q ≥ 0.05); framed: FACS expects it', fontsize=8)
     return figure
 
 # %% ../nbs/05c_answer.ipynb #c1cecba9
@@ -160,6 +168,29 @@ def named_shares(atlas_table: 'pandas.DataFrame') -> 'pandas.Series':
     "The share of each layer's live filters that are named after a region."
     live = atlas_table[~atlas_table['dead']]
     return live['region'].notna().groupby(live['layer'], sort=False).mean()
+
+
+def region_profiles(atlas_table: 'pandas.DataFrame') -> 'pandas.DataFrame':
+    "The mean enrichment of each layer's live filters in every part of the face: rows are layers, columns `FACE_PARTS`."
+    live = atlas_table[~atlas_table['dead']]
+    return live.groupby('layer', sort=False)[[f'enrichment_{part}' for part in FACE_PARTS]].mean().rename(columns=lambda name: name.removeprefix('enrichment_'))
+
+
+def profiles_figure(profiles: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 'Figure':
+    "How much of the activation of each layer lies in each part of the face, over the part's share of the area, for several networks: `{network: {part: {layer: enrichment}}}`."
+    from matplotlib.figure import Figure
+    figure = Figure((7.2, 2.7), layout='constrained')
+    panels, tables = figure.subplots(1, len(profiles), sharey=True, squeeze=False)[0], [np.array([list(profile[part].values()) for part in FACE_PARTS], float) for profile in profiles.values()]
+    largest = max(float(np.nanmax(np.abs(np.log2(np.maximum(table, .05))))) for table in tables)
+    for axes, (network, profile), table in zip(panels, profiles.items(), tables):
+        image = axes.imshow(np.log2(np.maximum(table, .05)), cmap='PuOr_r', vmin=-largest, vmax=largest, aspect='auto')
+        for row, column in np.ndindex(*table.shape): axes.text(column, row, f'{table[row, column]:.1f}', ha='center', va='center', fontsize=6)
+        axes.set_xticks(range(table.shape[1]), [layer.replace('_', '\n') for layer in profile[FACE_PARTS[0]]], fontsize=6.5)
+        axes.set_yticks(range(len(FACE_PARTS)), [part.replace('_', ' ') for part in FACE_PARTS], fontsize=7)
+        axes.tick_params(length=0)
+        axes.set_title(network, fontsize=8)
+    figure.suptitle('Mean enrichment of the filters: 1 is what the area of the part would give', fontsize=8.5)
+    return figure
 
 # %% ../nbs/05c_answer.ipynb #0bc51b79
 STABLE = (27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)  # of the 68 points, those that expressions hardly move: nose, corners of the eyes
@@ -201,13 +232,13 @@ def follow(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, masks: 
     import pandas as pd
     from emotion_maps.evaluate import predict
     random, rows = np.random.default_rng(seed), []
-    before = predict(model, images)
+    before, counts = predict(model, images), np.bincount(labels, minlength=len(emotions))
     for label, emotion in enumerate(emotions):
-        donors, faces = np.flatnonzero(labels == label), np.flatnonzero((labels != label) & (before.argmax(1) != label))
+        donors, faces = np.flatnonzero(labels == label), np.flatnonzero((labels != label) & (before.argmax(1) != label) & (counts[labels] > 1))
         if not len(donors) or not len(faces): continue
         faces = random.permutation(faces)[:pairs]
         given = random.choice(donors, len(faces))
-        own = np.array([random.choice(np.flatnonzero(labels == labels[face])) for face in faces])
+        own = np.array([random.choice(np.setdiff1d(np.flatnonzero(labels == labels[face]), face)) for face in faces])
         for name, regions in TRANSPLANTS.items():
             answers = {kind: predict(model, transplant(images[faces], masks[faces], points[faces], images[chosen], masks[chosen], points[chosen], regions)) for kind, chosen in (('other', given), ('own', own))}
             change = np.log(np.maximum(answers['other'][:, label], 1e-7)) - np.log(np.maximum(answers['own'][:, label], 1e-7))
@@ -238,6 +269,18 @@ def follow_figure(table: 'pandas.DataFrame') -> 'Figure':
     return figure
 
 # %% ../nbs/05c_answer.ipynb #7af461d0
+def control_in_words(result: Mapping[str, Any]) -> str:
+    "What a network trained on shuffled labels shows, beside what this one does, from a result file of this chapter; empty without a control."
+    import pandas as pd
+    control = result.get('control')
+    if not control: return ''
+    there, here = pd.DataFrame(control['verdicts']), pd.DataFrame(result['verdicts'])
+    counts = {'the expected regions are denser': lambda rows: (rows['verdict'] == 'expected regions').sum(), 'the rest of the face is': lambda rows: (rows['verdict'] == 'other regions').sum(), 'outside the face is': lambda rows: rows['shortcut'].sum()}
+    cases = '; '.join(f'{words} in {count(there)} of {len(there)} cases, here in {count(here)} of {len(here)}' for words, count in counts.items())
+    told = [pd.DataFrame(rows)['sure'].mean() for rows in (control['density'], result['density'])]
+    return f"Control, a network trained on shuffled labels ({control['about']}): {cases}; parts told from zero: {told[0]:.0%}, here {told[1]:.0%}."
+
+
 def answer_in_words(result: Mapping[str, Any]) -> str:
     "The answer as Markdown, from a result file of this chapter."
     import pandas as pd
@@ -252,9 +295,8 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
     follows = pd.DataFrame(result['follow'])
     if len(follows):
         sure = follows[follows['low'] > 0].sort_values('following', ascending=False)
-        lines += ['', 'Moved parts that the answer follows (log-probability gained, 95 % interval): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else '\nThe answer follows no moved part beyond chance.']
-    control = pd.DataFrame(result.get('control', {}).get('verdicts', []))
-    if len(control): lines += ['', f"Control, a network trained on shuffled labels ({result['control']['about']}): the expected regions are denser in {(control['verdict'] == 'expected regions').sum()} of {len(control)} cases, against {(told['verdict'] == 'expected regions').sum()} of {len(told)}."]
+        lines += ['', 'Moved parts that the answer follows (log-probability gained, 95 % interval): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), {row['flipped']:.0%} of the answers become {row['emotion']}, {row['flipped_by_cut']:.0%} by the cut alone" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else '\nThe answer follows no moved part beyond chance.']
+    if control := control_in_words(result): lines += ['', control]
     return '\n'.join([*lines, '', f"`{result['command']}`"])
 
 # %% ../nbs/05c_answer.ipynb #d16f7c19

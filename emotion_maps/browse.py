@@ -24,7 +24,7 @@ import traitlets
 from anywidget import AnyWidget
 from ipywidgets import HTML, Button, Dropdown, FloatSlider, HBox, IntSlider, Layout, Play, Select, SelectionSlider, VBox, link
 
-from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, limits, overlay,
+from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, keras_model, limits, overlay,
                                           prepare_images, split_network, strongest_filters)
 from .attribution import METHODS, attribute, attribution_tile, class_scores
 from .backend import gradient_pass, import_keras, to_numpy
@@ -87,8 +87,8 @@ class Views:
 
     def __init__(self, model: 'keras.Model', faces: Any, preprocess: Callable[[np.ndarray], np.ndarray] | None = None, kept: int = 16):
         if not len(faces.images): raise DataError('There is no face to look at', 'give at least one')
-        self.model, self.faces, self.preprocess, self.kept = model, faces, preprocess, kept
-        self.layers, self.emotions = convolutional_layers(model), tuple(getattr(faces, 'emotions', EMOTIONS))
+        self.model, self.faces, self.preprocess, self.kept = keras_model(model), faces, preprocess, kept
+        self.layers, self.emotions = convolutional_layers(self.model), tuple(getattr(faces, 'emotions', EMOTIONS))
         self.known, self.extra, self.passes, self.answers = OrderedDict(), OrderedDict(), {}, None
         self.lock, self.worker, self.coming = RLock(), ThreadPoolExecutor(1), Future()
         self.coming.set_result(None)
@@ -623,7 +623,7 @@ class Browser(VBox):
 
 # %% ../nbs/06_browse.ipynb #03ad8a05
 def browse(model: 'keras.Model', faces: Any, atlas: FilterAtlas | None = None, image: int = 0, preprocess: Callable[[np.ndarray], np.ndarray] | None = None) -> Browser:
-    "A browser of a network's filters, with their cards if there is an `atlas` (chapter 05): show it as a cell's last line. Raises `ModelError`, `DataError`, `ParameterError`."
+    "A browser of a network's filters (a Keras model or a `Trained` one), with their cards if there is an `atlas` (chapter 05): show it as a cell's last line. Raises `ModelError`, `DataError`, `ParameterError`."
     if not 0 <= image < len(faces.images): raise ParameterError(f'There is no image {image}', f'use a number from 0 to {len(faces.images) - 1}')
     browser = Browser(model, faces, atlas, preprocess)
     browser.controls['image'].value = image

@@ -11,9 +11,11 @@ __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture',
 import csv
 import functools
 import hashlib
+import html
 import io
 import itertools
 import json
+import lzma
 import os
 import re
 import shutil
@@ -104,11 +106,22 @@ class Faces:
         "Sixteen hexadecimal digits of what is learnt from: images, labels, usage, emotions; the same for folder, ZIP and CSV."
         return fingerprint(_array_hash(self.images), self.labels, self.usage.tolist(), list(self.emotions))
 
+    def _usages(self) -> list[str]: return [usage for usage in (*_USAGES, 'train', 'test') if usage in self.usage]
+
+    def __repr__(self) -> str:
+        "How many faces of what: '2,800 faces of drawn: train 2,100, test 700'."
+        of = f' of {Path(self.source).name}' if self.source else ''
+        parts = ', '.join(f'{usage} {(self.usage == usage).sum():,}' for usage in self._usages())
+        return f'{len(self):,} face{"s"*(len(self) != 1)}{of}' + (f': {parts}' if parts else '')
+
+    def _repr_html_(self) -> str:
+        "What JupyterLab shows: the same, and the table of counts."
+        return f'<p>{html.escape(repr(self))}</p>{self.counts().to_html()}'
+
     def counts(self) -> Any:
         "Images per emotion (rows) and usage (columns), as a pandas table."
         import pandas as pd
-        usages = [u for u in (*_USAGES, 'train', 'test') if u in self.usage] or ['train']
-        columns = {u: np.bincount(self.labels[self.usage == u], minlength=len(self.emotions)) for u in usages}
+        columns = {u: np.bincount(self.labels[self.usage == u], minlength=len(self.emotions)) for u in self._usages() or ['train']}
         return pd.DataFrame(columns, index=pd.Index(self.emotions, name='emotion'))
 
 # %% ../nbs/01_data.ipynb #06736915
@@ -300,7 +313,7 @@ def _settled_listing(root: Path) -> tuple[_Listing, bool]:
 
 # %% ../nbs/01_data.ipynb #d4f60534
 _MOST_PACKED = 100  # times that a large table may shrink in an archive; fer2013.csv shrinks to a third
-_ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, OverflowError, MemoryError)
+_ZIP_ERRORS = (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, OverflowError, MemoryError, lzma.LZMAError)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

@@ -23,6 +23,23 @@ from .data import Faces, Split, copies_in
 from .recipes import open_model
 from .train import Trained, confidence_quantiles, faces_of, split_fingerprint, versions
 
+# %% ../nbs/03_evaluate.ipynb #83f63aaa
+def _gray_faces(images: Any, network: Any) -> np.ndarray:
+    "Images as the network takes them, (n, 48, 48, 1) in 0…255, of any number type; from `Faces` too. Raises `DataError` when they are none."
+    try: images = np.asarray(getattr(images, 'images', images))
+    except ValueError: raise DataError('The images differ in size', 'bring them to one size first') from None
+    if not images.size: raise DataError('There is no image to predict', 'choose a part of the data that has some')
+    if images.dtype.kind not in 'biuf': raise DataError(f'The images hold {images.dtype}, not numbers', 'give gray values from 0 (black) to 255 (white)')
+    wanted, faces = getattr(network, 'input_shape', None) or (None,)*4, images[..., None] if images.ndim == 3 else images
+    if faces.ndim != len(wanted) or any(size not in (None, given) for size, given in zip(wanted[1:], faces.shape[1:])):
+        remedy = 'put a single face into a batch: face[None]' if images.shape in (wanted[1:], wanted[1:-1]) else 'give gray faces of that size, such as the images of load_faces'
+        raise DataError(f'The images have the shape {images.shape}; the network takes {wanted}'.replace('None', 'n'), remedy)
+    if images.dtype == np.uint8: return faces
+    low, high = float(images.min()), float(images.max())
+    if not -.5 <= low <= high <= 255.5: raise DataError(f'The images hold values from {low:g} to {high:g}', 'give gray values from 0 (black) to 255 (white)')
+    if images.dtype.kind in 'bf' and 0 < high <= 1: raise DataError(f'No pixel of these images is brighter than {high:g}, and faces go from 0 (black) to 255 (white)', 'multiply them by 255')
+    return faces
+
 # %% ../nbs/03_evaluate.ipynb #082706ef
 class Answers(NamedTuple):
     "What a network says: for each face an emotion or 'unsure' (n,), the probabilities (n, classes), and the confidence 0…1 from which it was sure enough."
@@ -34,29 +51,41 @@ class Answers(NamedTuple):
 def predict(model: Any, images: np.ndarray, batch_size: int = 256, coverage: float | None = None) -> Any:
     """The probabilities for each face, (n, classes) float32, rows that sum to 1; with `coverage`, `Answers` that say "unsure" of the least sure.
 
-    `model`: a Keras model, or a `Trained` one. `images`: (n, 48, 48) or (n, 48, 48, 1), any number type, in 0…255. `coverage`: the share, 0…1,
-    of faces like those it was calibrated on that are answered. Raises `DataError` without images, `ModelError` when the answers are not
-    probabilities, `ParameterError`."""
+    `model`: a Keras model, or a `Trained` one. `images`: (n, 48, 48) or (n, 48, 48, 1), any number type, in 0…255; or `Faces`. `coverage`: the share, 0…1,
+    of faces like those it was calibrated on that are answered. Raises `DataError` when these are no such faces, `ModelError` when the answers are
+    not probabilities, `ParameterError`."""
+    network = getattr(model, 'model', model)
+    if batch_size < 1: raise ParameterError(f'batch_size={batch_size} is no number of faces', 'give 1 or more, such as 256')
+    probabilities = _probabilities(network, _gray_faces(images, network), batch_size)
+    return probabilities if coverage is None else _answers(getattr(model, 'manifest', {}), probabilities, coverage)
+
+
+def _probabilities(network: Any, faces: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    "The answers to faces (n, height, width, 1), (n, classes) float32. Raises `ModelError`."
     from emotion_maps.backend import compiled, to_numpy
-    network, images = getattr(model, 'model', model), np.asarray(images)
-    if images.ndim == 3: images = images[..., None]
-    if not len(images): raise DataError('There is no image to predict', 'choose a part of the data that has some')
-    size, answer, answers = min(batch_size, len(images)), compiled(network), []
-    starts = range(0, len(images), size)
+    size, answer, answers = min(batch_size, len(faces)), compiled(network), []
+    starts = range(0, len(faces), size)
     for start in progress(starts, 'Predicting') if len(starts) > 8 else starts:
-        batch = images[start:start + size].astype('float32')
+        batch = faces[start:start + size].astype('float32')
         whole = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), 0)])
         answers.append(to_numpy(answer(whole)).astype('float32')[:len(batch)])
     probabilities = np.concatenate(answers)
     if probabilities.ndim != 2 or not (probabilities >= 0).all() or abs(probabilities.sum(1) - 1).max() > .01:
         raise ModelError(f'The answers, of shape {probabilities.shape}, are not one row of probabilities per face',
                          'use a model that ends in a softmax over the emotions')
-    return probabilities if coverage is None else _answers(getattr(model, 'manifest', {}), probabilities, coverage)
+    return probabilities
 
 # %% ../nbs/03_evaluate.ipynb #4548c2c6
+def _between(**named: float) -> None:
+    "Raise `ParameterError` for a number that does not lie between 0 and 1."
+    for name, value in named.items():
+        if not 0 < value < 1: raise ParameterError(f'{name}={value} does not lie between 0 and 1', 'give a share, such as 0.95 for 95 %')
+
+
 def accuracy_interval(correct: int, total: int, confidence: float = .95) -> tuple[float, float]:
     "Lower and upper limit, 0…1, of a share that was `correct` of `total`, by the score interval of Wilson (1927); 0…1 when `total` is 0."
     from statistics import NormalDist
+    _between(confidence=confidence)
     if not total: return 0., 1.
     if not 0 <= correct <= total: raise ParameterError(f'{correct} of {total} is not a share', 'count the right answers among all of them')
     z = NormalDist().inv_cdf((1 + confidence)/2)
@@ -74,6 +103,7 @@ def f1_of_counts(confusion: np.ndarray) -> np.ndarray:
 # %% ../nbs/03_evaluate.ipynb #cf840dfb
 def f1_intervals(confusion: np.ndarray, confidence: float = .95, draws: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     "Limits of macro-F1, (2,), and of the F1 of each class, (classes, 2), by the percentile bootstrap over images (Efron 1979)."
+    _between(confidence=confidence)
     confusion = np.asarray(confusion)
     total, tails = confusion.sum(), [(1 - confidence)/2, (1 + confidence)/2]
     again = np.random.default_rng(seed).multinomial(total, confusion.ravel()/total, draws).reshape(draws, *confusion.shape)
@@ -92,12 +122,23 @@ class Bins(NamedTuple):
 
 
 def _groups(confidence: np.ndarray, bins: int) -> np.ndarray:
-    "The group of each answer, 0…bins-1: equal in size, and the same for equal confidence."
+    "The group of each answer, 0…bins-1: equal in size, and the same for equal confidence. Raises `ParameterError`."
+    if bins < 1: raise ParameterError(f'bins={bins} is no number of groups', 'give 1 or more, such as 15')
     return np.searchsorted(np.sort(confidence), confidence)*bins//len(confidence)
 
 
+def _fitting(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Answers (n, classes) and labels (n,) as arrays. Raises `DataError` when there are none, `ParameterError` when they do not fit."
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
+    if not labels.size: raise DataError('There is no face to score', 'choose a part of the data that has some')
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ParameterError(f'Answers of shape {probabilities.shape} do not fit {labels.size} labels from {labels.min()} to {labels.max()}', 'give one row per label and one column per emotion')
+    return probabilities, labels
+
+
 def calibration_bins(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Bins:
-    "Group answers, (n, classes) in 0…1 with labels (n,), into at most `bins` groups of equal size by confidence (Naeini et al. 2015)."
+    "Group answers, (n, classes) in 0…1 with labels (n,), into at most `bins` groups of equal size by confidence (Naeini et al. 2015). Raises `DataError`, `ParameterError`."
+    probabilities, labels = _fitting(probabilities, labels)
     confidence = probabilities.max(1).astype('float64')
     group = _groups(confidence, bins)
     count = np.bincount(group)
@@ -116,6 +157,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 # %% ../nbs/03_evaluate.ipynb #c2bb6a6d
 def calibration_error_by_chance(probabilities: np.ndarray, bins: int = 15, confidence: float = .95, draws: int = 200, seed: int = 0) -> float:
     "The calibration error that a perfectly calibrated network with these confidences stays under in 95 % of tests (Bröcker and Smith 2007)."
+    _between(confidence=confidence)
     sure = probabilities.max(1).astype('float64')
     group, random = _groups(sure, bins), np.random.default_rng(seed)
     count, promised = np.bincount(group), np.bincount(group, sure)
@@ -124,7 +166,10 @@ def calibration_error_by_chance(probabilities: np.ndarray, bins: int = 15, confi
 
 # %% ../nbs/03_evaluate.ipynb #0b63b2a3
 def selective_accuracy(probabilities: np.ndarray, labels: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    "Accuracy, 0…1, on the most confident share of the answers, for each of the shares (0…1]; answers of equal confidence count as their mean."
+    "Accuracy, 0…1, on the most confident share of the answers, for each of the shares (0…1]; answers of equal confidence count as their mean. Raises `DataError`, `ParameterError`."
+    probabilities, labels = _fitting(probabilities, labels)
+    for share in shares:
+        if not 0 < share <= 1: raise ParameterError(f'{share} is not a share of the answers', 'give shares above 0 and up to 1, such as 0.8')
     _, equal = np.unique(-probabilities.max(1), return_inverse=True)
     right = np.bincount(equal, probabilities.argmax(1) == labels)/np.bincount(equal)
     running = np.cumsum(right[np.sort(equal)])
@@ -134,7 +179,7 @@ def selective_accuracy(probabilities: np.ndarray, labels: np.ndarray, shares: Se
 # %% ../nbs/03_evaluate.ipynb #94aebb35
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
     "Everything about confidence, ready for JSON: ECE and its size by chance, NLL, Brier score, mean confidence, the bins, accuracy by share answered."
-    probabilities, labels = np.asarray(probabilities, 'float64'), np.asarray(labels)
+    probabilities, labels = _fitting(np.asarray(probabilities, 'float64'), labels)
     truth, shares = np.eye(probabilities.shape[1])[labels], [k/20 for k in range(1, 21)]
     table = calibration_bins(probabilities, labels, bins)
     return {'ece': _gap(table), 'ece_by_chance': calibration_error_by_chance(probabilities, bins),
@@ -186,11 +231,9 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, emotions: Sequence[str
     `copies`: (n,) bool, which faces have an identical copy in train; None when not checked. Raises `DataError` without faces and
     `ParameterError` when the shapes do not fit."""
     from sklearn.metrics import confusion_matrix
-    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
-    if not len(labels): raise DataError('There is no face to score', 'choose a part of the data that has some')
-    if probabilities.shape != (len(labels), len(emotions)) or labels.min() < 0 or labels.max() >= len(emotions):
-        raise ParameterError(f'Answers of shape {probabilities.shape} do not fit {len(labels)} labels of {len(emotions)} emotions',
-                             'give one row per label and one column per emotion')
+    probabilities, labels = _fitting(probabilities, labels)
+    if probabilities.shape[1] != len(emotions):
+        raise ParameterError(f'Answers of shape {probabilities.shape} do not fit {len(emotions)} emotions', 'give one column per emotion')
     if copies is not None and np.shape(copies) != labels.shape:
         raise ParameterError(f'{np.shape(copies)} marks for copies do not fit {len(labels)} labels', 'give one mark per label')
     confusion = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(emotions)))
@@ -367,10 +410,11 @@ def judge(result: Mapping[str, Any], required_accuracy: float, data: str) -> str
 
 # %% ../nbs/03_evaluate.ipynb #b6199dfb
 def verdict_in_words(result: Mapping[str, Any], required_accuracy: float, verdict: str) -> str:
-    "The verdict as a sentence, saying whether chance could have decided it."
+    "The verdict as a sentence, saying whether chance could have decided it, or why nothing was decided."
     low, high = result['interval']
-    luck = ', within the interval: other test faces might turn it' if low <= required_accuracy <= high and verdict != 'not judged' else ''
-    return f"Required accuracy {required_accuracy:.1%}: {verdict}{luck}."
+    if verdict == 'not judged': reason = ', since drawn faces say nothing about people' if result.get('part', 'test') == 'test' else f", since only the test part can decide, and these are {result['part']} images"
+    else: reason = ', within the interval: other test faces might turn it' if low <= required_accuracy <= high else ''
+    return f"Required accuracy {required_accuracy:.1%}: {verdict}{reason}."
 
 # %% ../nbs/03_evaluate.ipynb #5da4614e
 def _own(trained: Trained, split: Split) -> bool: return trained.manifest.get('data_fingerprint') == split_fingerprint(split)
@@ -421,9 +465,10 @@ STRESS = {'as they are': lambda images: images,
 def stress_test(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
     """Accuracy of a network on changed images, (n, 48, 48) uint8 with labels (n,): for each of `STRESS` the accuracy, its interval, the mean
     confidence and the share of the commonest answer, each 0…1. What is covered is as bright as the face's mean; rows and columns are those of upright faces."""
-    found = {}
+    network, found = getattr(model, 'model', model), {}
+    faces = _gray_faces(images, network)[..., 0].astype('float32')
     for name in progress(STRESS, 'Stress test'):
-        probabilities = predict(model, STRESS[name](images.astype('float32')))
+        probabilities = _probabilities(network, STRESS[name](faces)[..., None])
         answers = probabilities.argmax(1)
         found[name] = {**_accuracy(answers == labels), 'mean_confidence': float(probabilities.max(1).mean()),
                        'commonest_answer': int(np.bincount(answers).argmax()), 'commonest_share': float(np.bincount(answers).max()/len(answers))}
@@ -441,7 +486,7 @@ def stress_figure(found: Mapping[str, Mapping[str, Any]], always: float) -> Any:
     axes.plot([found[name]['mean_confidence'] for name in names], rows, '|', color='#d55e00', markersize=12, markeredgewidth=2, label='mean confidence')
     axes.axvline(always, color='0.5', linestyle=':', label='always the commonest emotion')
     axes.set_yticks(rows, names)
-    axes.set(xlim=(0, 1), title='Changed faces: accuracy, and how sure the network is')
+    axes.set(xlim=(0, 1.02), xlabel='accuracy, and mean confidence', title='Changed faces: accuracy, and how sure the network is')
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     plt.close(figure)

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .activation_maps import filled_batch
 from .augment import Augmentation, random_rows, warp
-from .backend import backend_name, compile_steps, fast_normalization, import_keras, to_numpy, training_layout
+from .backend import backend_name, compile_steps, compiled, fast_normalization, import_keras, to_numpy, training_layout
 from .core import (IMAGE_SIZE, REGIONS, DataError, ModelError, ParameterError, Progress, choose, find_path, fingerprint, read_arrays, read_json, write_json,
                                write_whole)
 from .data import Faces, copies_in, hold_out, model_input
@@ -377,10 +378,19 @@ def _fit(images: np.ndarray, points: np.ndarray, recipe: LandmarkRecipe, seed: i
     return model, history
 
 # %% ../nbs/04b_face_regions.ipynb #3f2555de
+@lru_cache(maxsize=4)
+def _landmark_pass(model: Any) -> Callable[[Any], Any]:
+    "The compiled pass of a network of landmarks, kept for the next face: beside one face's pass, every call of `predict` takes an age."
+    return compiled(model)
+
+
 def _look_twice(model: Any, images: np.ndarray, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    "Points (n, 68, 2) and the logarithm of the expected error (n,), averaged over image and mirror image."
-    images = model_input(images)
-    plain, mirror = (model.predict(view, batch_size=batch_size, verbose=0) for view in (images, images[:, :, ::-1]))
+    "Points (n, 68, 2) and the logarithm of the expected error (n,), averaged over image and mirror image, which pass together."
+    images, run, faces, answers = model_input(images), _landmark_pass(model), max(batch_size//2, 1), []
+    for first in range(0, len(images), faces):
+        batch = images[first:first + faces]
+        answers.append(to_numpy(run(filled_batch(np.concatenate([batch, batch[:, :, ::-1]]))))[:2*len(batch)].reshape(2, len(batch), -1))
+    plain, mirror = np.concatenate(answers, 1)
     points, other = plain[:, :2*POINTS].reshape(-1, POINTS, 2), mirrored_points(mirror[:, :2*POINTS].reshape(-1, POINTS, 2))
     return ((points + other)/2).astype('float32'), ((plain[:, -1] + mirror[:, -1])/2).astype('float32')
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HIGHEST', 'BINS', 'Best', 'ENRICHED',
            'FALSE_DISCOVERIES', 'DUPLICATE', 'ATLAS_NAME', 'MOST_FILTERS', 'SHOWN_MAPS', 'GRAY', 'BLUE', 'ORANGE',
-           'GREEN', 'COLUMNS', 'Sight', 'ReceptiveField', 'receptive_fields', 'coverage', 'on_grid', 'parts_and_box',
-           'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve', 'best_of', 'FilterStatistics', 'shard_slice',
-           'gather', 'region_profile', 'FilterAtlas', 'finish_atlas', 'favourite_patches', 'favourites_picture',
-           'filter_card', 'regions_figure', 'regions_of_faces', 'save_statistics', 'load_statistics',
+           'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'Sight', 'ReceptiveField', 'receptive_fields', 'coverage', 'on_grid',
+           'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve', 'best_of',
+           'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas',
+           'favourite_patches', 'middle_window', 'favourites_picture', 'filter_card', 'regions_figure',
+           'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics', 'load_statistics',
            'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
@@ -26,6 +27,7 @@ import numpy as np
 from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, iterate_maps, map_model, network_calls, overlay, prepare_images
 from .backend import compiled, import_keras, to_numpy
 from .core import IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, write_whole
+from .data import identical_groups
 
 if TYPE_CHECKING:
     import keras
@@ -191,7 +193,8 @@ RegionsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # from number
 
 
 def plan_atlas(model: 'keras.Model', images: np.ndarray, regions_of: RegionsOf, layers: Sequence[str] | None = None, sample: int = SAMPLE, share: float = .005, seed: int = 0) -> AtlasPlan:
-    "Thresholds and the average face's regions from a seeded sample of the images (n, 48, 48) in 0…255."
+    "Thresholds and the average face's regions from a seeded sample of the images (n, 48, 48) in 0…255. Raises `DataError` when there are none, or none whose regions can be trusted."
+    if not len(images): raise DataError('There are no faces to make an atlas of', 'give at least one')
     names = convolutional_layers(model) if layers is None else list(layers)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:sample])
     highest, places = {name: np.zeros((0, 0)) for name in names}, dict.fromkeys(names, 0)
@@ -202,6 +205,8 @@ def plan_atlas(model: 'keras.Model', images: np.ndarray, regions_of: RegionsOf, 
             values = np.concatenate([highest[name], values]) if highest[name].size else values
             highest[name] = values if len(values) <= keep else np.partition(values, len(values) - keep, 0)[-keep:]
     masks, trust = regions_of(chosen)
+    if not (np.asarray(trust) > 0).any():
+        raise DataError(f'Among {len(chosen)} images there is no face whose regions can be trusted', 'give upright faces that fill the picture, as in FER2013, in gray 0…255')
     average = parts_and_box(masks[np.asarray(trust) > 0])[..., :-1].mean(0)
     return AtlasPlan(names, {name: np.maximum(values.min(0), 0).astype('float32') for name, values in highest.items()}, average, share)
 
@@ -250,16 +255,18 @@ class FilterStatistics:
         return FilterStatistics(sums, self.counts + other.counts, _best_of_both(self.best, other.best))
 
 # %% ../nbs/05_filter_atlas.ipynb #023049dc
-def _add_batch(so_far: FilterStatistics | None, found: dict[str, np.ndarray], numbers: np.ndarray, labels: np.ndarray, classes: int, favourites: int) -> FilterStatistics:
-    "The statistics of one layer so far (None: no batch yet) with one batch of faces added, in place: the counts are too large to be made anew for each."
+def _add_batch(so_far: FilterStatistics | None, found: dict[str, np.ndarray], numbers: np.ndarray, labels: np.ndarray, first: np.ndarray, classes: int, favourites: int) -> FilterStatistics:
+    "The statistics of one layer so far (None: no batch yet) with one batch of faces added, in place: the counts are too large to be made anew for each. Faces that are not the `first` of their kind (n,) are no favourites."
     pooled, filters = found.pop('pooled').astype('float64'), found['peak'].shape[1]
     counts = np.zeros((filters, classes, BINS), 'int32') if so_far is None else so_far.counts
     np.add.at(counts, (np.arange(filters), labels[:, None], histogram_bin(pooled)), 1)
     members = labels[:, None] == np.arange(classes)
     peaks, cells = found.pop('peak').T, found.pop('where').T.astype('int64')
     sums = {name: value.astype('float64') for name, value in found.items()} | {'pooled_by_emotion': pooled.T @ members, 'faces': np.array(float(len(numbers)))}
-    best = best_of(peaks, np.broadcast_to(numbers, peaks.shape), cells, favourites)
-    if so_far is None: return FilterStatistics(sums, counts, best)
+    best = best_of(np.where(first, peaks, -np.inf), np.broadcast_to(numbers, peaks.shape), cells, favourites)
+    if so_far is None:
+        room = [(0, 0), (0, max(favourites - best[0].shape[1], 0))]  # a part of few faces leaves room for those of others
+        return FilterStatistics(sums, counts, tuple(np.pad(array, room, constant_values=fill) for array, fill in zip(best, (-np.inf, -1, 0))))
     for name, value in sums.items(): so_far.sums[name] += value
     so_far.best = _best_of_both(so_far.best, best)
     return so_far
@@ -285,7 +292,7 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
     layers = {name: _sums_layer(on_grid(plan.average, *shapes[name]), plan.thresholds[name])([m, grids[shapes[name]], trust]) for name, m in zip(plan.layers, keras.tree.flatten(maps(images)))}
     run, gathered = compiled(keras.Model([images, trust, *grids.values()], layers)), {}
     numbers = np.arange(len(faces.images)) if numbers is None else np.asarray(numbers)
-    numbers = numbers[shard_slice(len(numbers), shard, batch_size)]
+    numbers, originals = numbers[shard_slice(len(numbers), shard, batch_size)], identical_groups(faces.images) == np.arange(len(faces.images))
     with threadpool_limits(1, 'blas'), Progress(len(numbers), 'Gathering') as bar:  # NumPy's threads go on spinning after a product and would keep a core from the network
         for first in range(0, len(numbers), batch_size):
             chosen = numbers[first:first + batch_size]
@@ -294,7 +301,7 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
             found = run([prepare_images(model, faces.images[chosen], None), trusted, *(on_grid(divided, *shape) for shape in grids)])
             for name, sums in found.items():
                 sums = {kind: to_numpy(value) for kind, value in sums.items()} | {'area': np.einsum('npqr,n->r', divided[..., :-1], trusted)}
-                gathered[name] = _add_batch(gathered.get(name), sums, chosen, faces.labels[chosen], len(faces.emotions), favourites)
+                gathered[name] = _add_batch(gathered.get(name), sums, chosen, faces.labels[chosen], originals[chosen], len(faces.emotions), favourites)
             bar.advance(len(chosen))
     return gathered
 
@@ -426,9 +433,11 @@ class FilterAtlas:
         return cls(table, {name.replace('|', '/'): array for name, array in read_arrays(stored).items()}, about)
 
     def joined(self, columns: 'pandas.DataFrame', arrays: dict[str, np.ndarray] | None = None, **about: Any) -> 'FilterAtlas':
-        "The atlas with more columns (a table with `layer`, `filter` and what is new; columns it already has are replaced), arrays and facts."
-        new = [name for name in columns if name not in ('layer', 'filter')]
-        table = self.table.drop(columns=[name for name in new if name in self.table]).merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one')
+        "The atlas with more columns (a table with `layer`, `filter` and what is new), arrays and facts. Columns it already has are replaced in the rows given; all others keep their values."
+        known = [name for name in columns if name in self.table and name not in ('layer', 'filter')]
+        table = self.table.drop(columns=known).merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one', indicator='given')
+        given = (table.pop('given') == 'both').to_numpy()
+        for name in known if not given.all() else (): table[name] = table[name].where(given, self.table[name].to_numpy()).infer_objects()
         return FilterAtlas(table, {**self.arrays, **(arrays or {})}, {**self.about, **about})
 
     def filter(self, layer: str, number: int) -> Any:
@@ -464,8 +473,11 @@ def _favourites(model: 'keras.Model', faces: Any, gathered: dict[str, FilterStat
 
 
 def finish_atlas(model: 'keras.Model', faces: Any, gathered: dict[str, FilterStatistics], plan: AtlasPlan, about: dict[str, Any] | None = None) -> FilterAtlas:
-    "The atlas of what was gathered."
+    "The atlas of what was gathered. Raises `DataError` when that is nothing."
     import pandas as pd
+    originals = [~np.isneginf(statistics.best[0][0]) for statistics in gathered.values()]
+    if not any(map(np.any, originals)): raise DataError('Nothing was gathered, or copies of other faces only', 'give faces to gather from')
+    gathered = {name: replace(statistics, best=tuple(array[:, own] for array in statistics.best)) for (name, statistics), own in zip(gathered.items(), originals)}
     table = _named(pd.concat([_layer_table(name, statistics, faces.emotions) for name, statistics in gathered.items()], ignore_index=True), faces.emotions)
     arrays = {f'mean_map/{name}': (statistics.sums['map']/statistics.sums['faces']).astype('float32') for name, statistics in gathered.items()}
     arrays |= {f'correlation/{name}': _kin(statistics).astype('float16') for name, statistics in gathered.items()}
@@ -477,6 +489,7 @@ def finish_atlas(model: 'keras.Model', faces: Any, gathered: dict[str, FilterSta
 
 # %% ../nbs/05_filter_atlas.ipynb #562d97ab
 GRAY, BLUE, ORANGE, GREEN = '#9a9a9a', '#0072b2', '#d55e00', '#009e73'
+HELPS, HARMS = BLUE, ORANGE  # a filter without which an emotion is lost, or found better
 
 
 def favourite_patches(atlas: FilterAtlas, layer: str, number: int) -> list[np.ndarray]:
@@ -488,6 +501,12 @@ def favourite_patches(atlas: FilterAtlas, layer: str, number: int) -> list[np.nd
         padded = np.pad(atlas.arrays['images'][image], ((height, height), (width, width)), constant_values=128)
         patches.append(padded[top + height:top + 2*height, left + width:left + 2*width])
     return patches
+
+
+def middle_window(seen: ReceptiveField, cells: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    "The rows and columns that the middle cell of a map (`cells` down and across) sees of an image of this size."
+    starts = seen.corner(cells[0]//2, cells[1]//2)
+    return tuple(slice(max(start, 0), min(start + wide, pixels)) for start, wide, pixels in zip(starts, seen.size, size))
 
 
 def favourites_picture(atlas: FilterAtlas, layer: str, number: int) -> np.ndarray:
@@ -513,7 +532,8 @@ def _words(row: Any) -> str:
 # %% ../nbs/05_filter_atlas.ipynb #2123a2ee
 def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence[Any]) -> None:
     "The pictures of a card: favourite patches, maps over favourite faces, mean map, optimised image."
-    (rows, columns) = ReceptiveField(*(Sight(*values) for values in atlas.about['receptive_fields'][layer])).size
+    seen = ReceptiveField(*(Sight(*values) for values in atlas.about['receptive_fields'][layer]))
+    rows, columns = seen.size
     mean = atlas.arrays[f'mean_map/{layer}'][..., number]
     places[0].imshow(favourites_picture(atlas, layer, number), cmap='gray', vmin=0, vmax=255)
     places[0].set_title(f'favourites, {rows}×{columns} px', fontsize=7)
@@ -524,13 +544,15 @@ def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence
     places[4].imshow(mean, cmap='inferno', vmin=0)
     places[4].set_title('mean over all faces', fontsize=7)
     if f'optimised/{layer}' in atlas.arrays:
-        places[5].imshow(atlas.arrays[f'optimised/{layer}'][number], cmap='gray', vmin=0, vmax=255)
+        image = atlas.arrays[f'optimised/{layer}'][number]
+        places[5].imshow(image[middle_window(seen, mean.shape, image.shape[:2])], cmap='gray', vmin=0, vmax=255)
         places[5].set_title('what excites it most', fontsize=7)
     for axes in places: axes.axis('off')
 
 # %% ../nbs/05_filter_atlas.ipynb #872767b6
 def _draw_bars(row: Any, emotions: Sequence[str], places: Sequence[Any]) -> None:
     "The bars of a card: enrichment of the regions, AUC of the emotions, effect on the emotions."
+    import pandas as pd
     names, height = [part.replace('_', ' ') for part in FACE_PARTS], np.arange(len(FACE_PARTS))
     for start, shift, color, label in (('enrichment', -.2, BLUE, 'activation'), ('top_enrichment', .2, ORANGE, 'strongest 0.5 %')):
         places[0].barh(height + shift, [row[f'{start}_{part}'] for part in FACE_PARTS], .4, color=color, label=label)
@@ -540,13 +562,13 @@ def _draw_bars(row: Any, emotions: Sequence[str], places: Sequence[Any]) -> None
     height = np.arange(len(emotions))
     places[1].barh(height, [row[f'auc_{emotion}'] - .5 for emotion in emotions], left=.5, color=[BLUE if row[f'auc_{emotion}'] >= .5 else ORANGE for emotion in emotions])
     places[1].axvline(.5, color='black', linewidth=.6)
-    if f'effect_{emotions[0]}' in row:
+    measured = any(pd.notna(row.get(f'effect_{emotion}')) for emotion in emotions)
+    if measured:
         values = np.array([row[f'effect_{emotion}'] for emotion in emotions], float)
         ends = np.array([[row.get(f'effect_{emotion}_{end}', value) for emotion, value in zip(emotions, values)] for end in ('low', 'high')], float)
-        places[2].barh(height, values, xerr=np.abs(ends - values), color=[ORANGE if value < 0 else BLUE for value in values], error_kw={'linewidth': .6})
+        places[2].barh(height, values, xerr=np.abs(ends - values), color=[HELPS if value < 0 else HARMS for value in values], error_kw={'linewidth': .6})
         places[2].axvline(0, color='black', linewidth=.6)
     else: places[2].text(.5, .5, 'not measured yet:\nchapter 05b', ha='center', va='center', fontsize=6.5, color=GRAY, transform=places[2].transAxes)
-    measured = f'effect_{emotions[0]}' in row
     for axes in places[1:]: axes.set_yticks(height, emotions)
     for axes, title in zip(places, ('enrichment: share of activation / share of area', 'AUC: emotion against the rest', 'change of log-probability without it')):
         axes.set_title(title, fontsize=7)
@@ -580,6 +602,7 @@ COLUMNS = {
     'q_place_*, q_face_*': 'false discovery rate at which each null is rejected', 'auc_*, mean_*': 'for each emotion: AUC of its mean activation against the other emotions, and that mean',
     'optimised, optimised_*': 'added by 05a_optimised_images: the activation of the optimised image, and that over the best real patch',
     'effect*, accuracy_change*': 'added by 05b_ablation: what changes when the filter is held at its mean map (log-probability of the true emotion, overall and per emotion; accuracy), with limits and q',
+    'specific_*': 'added by 05b_ablation: for each emotion, how much more its log-probability changes on its own faces than on the others, with limits and q',
     'twins, effect_with_twin*, hidden*': 'added by 05b_ablation: its most similar filters, the effect with them taken out too, and that minus the effects apart'}
 
 
@@ -600,6 +623,34 @@ def regions_figure(atlas: FilterAtlas) -> 'Figure':
     axes.spines[['top', 'right']].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), fontsize=6.5, frameon=False, loc='outside right center')
     return figure
+
+# %% ../nbs/05_filter_atlas.ipynb #7ef787ff
+def summarise_atlas(table: 'pandas.DataFrame', emotions: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    "Three tables without faces, as records: `layers` (counts and shares of live filters), `emotions` (AUC: median, best and its filter), `regions` (filters named, and the one with the largest IoU, beside its ceiling)."
+    found = {'layers': [], 'emotions': [], 'regions': []}
+    for layer, own in table.groupby('layer', sort=False):
+        live = own[~own['dead']]
+        named = live[live['region'].notna()]
+        found['layers'].append({'layer': layer, 'filters': len(own), 'dead': int(own['dead'].sum()), 'duplicate': int(own['duplicate'].sum()), 'named': len(named), 'share named': len(named)/max(len(live), 1),
+                                'share following the face': float(named['follows_face'].sum()/max(len(live), 1))})
+        for emotion in emotions:
+            curve = live[f'auc_{emotion}'].dropna()
+            if len(curve): found['emotions'].append({'layer': layer, 'emotion': emotion, 'median': float(curve.median()), 'best': float(curve.max()), 'filter': int(live.loc[curve.idxmax(), 'filter'])})
+        for part in FACE_PARTS if len(live) else ():
+            best = live.loc[live[f'iou_{part}'].idxmax()]
+            found['regions'].append({'layer': layer, 'region': part, 'named': int((named['region'] == part).sum()), 'filter': int(best['filter']), 'iou': float(best[f'iou_{part}']), 'ceiling': float(best[f'iou_ceiling_{part}'])})
+    return found
+
+
+def summary_tables(summary: dict[str, Any]) -> dict[str, 'pandas.DataFrame']:
+    "What `summarise_atlas` gave, to look at: a row a layer; filters named after each region; median and best AUC of each emotion; largest IoU and its ceiling in each region."
+    import pandas as pd
+    layers, emotions, regions = (pd.DataFrame(summary[name]) for name in ('layers', 'emotions', 'regions'))
+    order = ['filters', 'dead', 'duplicate', 'named', 'share named', 'share following the face']
+    written = lambda rows, first, second: rows.assign(both=[f'{one:.2f} / {other:.2f}' for one, other in zip(rows[first], rows[second])])
+    wide = lambda rows, across, values: rows.pivot(index='layer', columns=across, values=values).loc[layers['layer'], list(dict.fromkeys(rows[across]))]
+    return {'the layers': layers.set_index('layer')[order], 'filters named after': wide(regions, 'region', 'named'), 'AUC, median / best': wide(written(emotions, 'median', 'best'), 'emotion', 'both'),
+            'IoU of the best filter / its ceiling': wide(written(regions, 'iou', 'ceiling'), 'region', 'both')}
 
 # %% ../nbs/05_filter_atlas.ipynb #c97e3abd
 @lru_cache(maxsize=1)

@@ -141,7 +141,9 @@ def read_network(path: str | Path) -> Any:
     "The `keras.Model` in a .keras or .h5 file of plain layers, not compiled. Nothing from the file is run; refuses with `ModelError`, naming file and reason, what is unknown, damaged or over a gigabyte."
     path = Path(path)
     try:
-        text, weights = (_from_zip if zipfile.is_zipfile(path) else _from_h5)(path)
+        archive = zipfile.is_zipfile(path)
+        if archive and path.suffix != '.keras': raise ValueError('it is an archive under the ending of another format')  # Keras goes by the ending: what is looked at and what is opened would be two networks
+        text, weights = (_from_zip if archive else _from_h5)(path)
         with weights:
             if len(text) > _LONGEST_DESCRIPTION: raise ValueError(f'its description is longer than {_LONGEST_DESCRIPTION >> 20} MB')
             description = json.loads(text)

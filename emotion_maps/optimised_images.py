@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['cosine_basis', 'wave_weights', 'to_waves', 'from_waves', 'variation_slope', 'Adam', 'Climb', 'OptimisedImages',
-           'optimise_filters', 'real_peaks', 'ratios', 'optimised_figure', 'better', 'beat_real_patches', 'summarise']
+           'optimise_filters', 'real_peaks', 'ratios', 'seen_part', 'optimised_figure', 'better', 'beat_real_patches',
+           'summarise']
 
 # %% ../nbs/05a_optimised_images.ipynb #5ad82d50
 import math
@@ -17,6 +18,7 @@ import numpy as np
 from .activation_maps import after_nonlinearity, grid_columns, open_network, raw_output, convolutional_layers, iterate_maps, sheet
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import IMAGE_SIZE, DataError, ParameterError, Progress, choose, read_arrays, write_whole
+from .filter_atlas import middle_window, receptive_fields
 
 if TYPE_CHECKING:
     import keras
@@ -59,10 +61,26 @@ def _before_nonlinearity(model: 'keras.Model', layer: str) -> Any:
     channels_first = getattr(call.layer, 'data_format', None) == 'channels_first'
     return import_keras().ops.transpose(before, (0, 2, 3, 1)) if channels_first else before
 
+
+def _body(model: 'keras.Model', layer: str) -> Any:
+    "The model from images `(n, height, width, channels)`, also where the network takes the channels first, to what is climbed on. Raises `ParameterError`."
+    keras, start = import_keras(), open_network(model).inputs[0]
+    body = keras.Model(start, _before_nonlinearity(model, layer))
+    if not _channels_first(model): return body
+    images = keras.Input((*start.shape[2:], start.shape[1]))
+    return keras.Model(images, body(keras.ops.transpose(images, (0, 3, 1, 2))))
+
+
+def _channels_first(model: 'keras.Model') -> bool:
+    "Does a network take its images as `(n, channels, height, width)`?"
+    shape = model.inputs[0].shape
+    return shape[-1] not in (None, 1, 3, 4) and shape[1] in (1, 3, 4)
+
 # %% ../nbs/05a_optimised_images.ipynb #4ed29f53
 def _score(maps: Any, own: Any, scale: Any) -> Any:
     "What is climbed, one number an image: its filter's activation in the middle of the map, over `scale`; `own` (n, filters) marks the filter."
-    return import_keras().ops.sum(maps[:, maps.shape[1]//2, maps.shape[2]//2]*own, -1)/scale
+    ops = import_keras().ops
+    return ops.sum(ops.cast(maps[:, maps.shape[1]//2, maps.shape[2]//2], 'float32')*own, -1)/scale
 
 
 def variation_slope(images: np.ndarray) -> np.ndarray:
@@ -148,8 +166,8 @@ def optimise_filters(model: 'keras.Model', layer: str, filters: Sequence[int] | 
     """Images in 0…255 that excite a convolutional layer's filters (all by default) most, by gradient ascent (Erhan et al. 2009; Olah et al. 2017).
 
     `model` takes images in 0…255; `settings` are those of `Climb`. Every batch is filled up to `batch_size`, so the same seed gives the same image of a filter, whichever others are asked for. Raises `ParameterError`."""
-    body = import_keras().Model(open_network(model).inputs[0], _before_nonlinearity(model, layer))
-    shape, count = [size or usual for size, usual in zip(model.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))], body.outputs[0].shape[-1]
+    body = _body(model, layer)
+    shape, count = [size or usual for size, usual in zip(body.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))], body.outputs[0].shape[-1]
     filters = np.arange(count) if filters is None else np.asarray(filters, int)
     if not len(filters) or filters.min() < 0 or filters.max() >= count: raise ParameterError(f'{layer} has no such filters: {filters}', f'use numbers from 0 to {count - 1}')
     if min(starts, steps) < 1: raise ParameterError(f'starts={starts} and steps={steps}', 'give at least 1 of each')
@@ -163,7 +181,7 @@ def optimise_filters(model: 'keras.Model', layer: str, filters: Sequence[int] | 
             begin = (.5 + .08*from_waves(wave_weights(*shape[:2])*np.array(noise, 'float32'))).clip(0, 1)
             found.append(_climb(run, begin, np.eye(count, dtype='float32')[owners[batch]], how, bar))
     images = np.round(np.concatenate(found)[:len(owners)]*255).astype('uint8').transpose(0, 2, 3, 1)
-    peaks = _peaks(model, layer, images, owners).reshape(-1, starts)
+    peaks = _peaks(model, layer, images.transpose(0, 3, 1, 2) if _channels_first(model) else images, owners).reshape(-1, starts)
     best = images.reshape(len(filters), starts, *images.shape[1:])[np.arange(len(filters)), peaks.argmax(1)]
     return OptimisedImages(layer, filters, best[..., 0] if shape[2] == 1 else best, peaks.max(1), peaks)
 
@@ -182,15 +200,29 @@ def ratios(found: OptimisedImages, peaks: np.ndarray) -> np.ndarray:
     return np.where(real > 0, found.activations/np.where(real > 0, real, 1), np.nan)
 
 # %% ../nbs/05a_optimised_images.ipynb #41832831
-def optimised_figure(found: OptimisedImages, peaks: np.ndarray | None = None) -> 'Figure':
-    "The optimised image of every filter of a layer, with its activation over the `peaks` of real faces `(filters,)` where these are given."
+def seen_part(model: 'keras.Model', layer: str) -> tuple[slice, slice]:
+    "The rows and columns of an optimised image that its filter sees: the receptive field of the middle of its map. Raises `ModelError`."
+    body = _body(model, layer)
+    size = [length or IMAGE_SIZE for length in body.inputs[0].shape[1:3]]
+    return middle_window(receptive_fields(model)[layer], body.compute_output_shape((1, *size, body.inputs[0].shape[3]))[1:3], size)
+
+
+def _framed(image: np.ndarray, side: int = 144) -> np.ndarray:
+    "A tile of a sheet, enlarged to about `side` pixels, in a gray frame that shows where it ends."
+    zoom = max(side//max(image.shape[:2]), 1)
+    return np.pad(image.repeat(zoom, 0).repeat(zoom, 1), [(1, 1), (1, 1)] + [(0, 0)]*(image.ndim - 2), constant_values=128)
+
+
+def optimised_figure(found: OptimisedImages, peaks: np.ndarray | None = None, part: tuple[slice, slice] | None = None) -> 'Figure':
+    "The optimised image of every filter of a layer, or that `part` of it (`seen_part`), with its activation over the `peaks` of real faces `(filters,)` where these are given."
+    images = found.images if part is None else found.images[:, part[0], part[1]]
     over = ratios(found, peaks) if peaks is not None else np.full(len(found.filters), np.nan)
     words = ['' if peaks is None else 'dead' if np.isnan(ratio) else f'{ratio:.1f}×' for ratio in over]
     captions = [f'{number} {word}'.strip() for number, word in zip(found.filters, words)]
     columns = grid_columns(len(captions))
     rows = range(0, len(captions), columns)
-    note = 'gray 0…255 as they are' + ('; ×: activation over that of the best real patch; dead: no real face excites it' if peaks is not None else '')
-    return sheet([list(found.images[r:r + columns]) for r in rows], [captions[r:r + columns] for r in rows], f'{found.layer}: optimised image of {len(captions)} filters', note)
+    note = f'{images.shape[1]}×{images.shape[2]} pixels{", all it sees" if part else ""}, gray 0…255' + ('; ×: over the best real patch; dead: no real face excites it' if peaks is not None else '')
+    return sheet([list(map(_framed, images[r:r + columns])) for r in rows], [captions[r:r + columns] for r in rows], f'{found.layer}: optimised image of {len(captions)} filters', note)
 
 # %% ../nbs/05a_optimised_images.ipynb #c3ee7b63
 def better(found: OptimisedImages, again: OptimisedImages) -> OptimisedImages:

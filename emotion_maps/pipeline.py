@@ -207,8 +207,8 @@ def processes_told(count: int) -> Iterator[None]:
 
 # %% ../nbs/07_pipeline.ipynb #32733547
 def model_of(parameters: Mapping[str, Any]) -> str:
-    "The model that these parameters (`model`, or `models`) name."
-    return str(parameters.get('model') or Path(parameters.get('models') or 'models')/f'{MODEL_NAME}.keras')
+    "The model that these parameters (`model`, or `models` and `name`) name."
+    return str(parameters.get('model') or Path(parameters.get('models') or 'models')/f'{parameters.get("name") or MODEL_NAME}.keras')
 
 
 def folder_of(parameters: Mapping[str, Any], trained_here: bool) -> Path:
@@ -244,7 +244,7 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
     for name in parameters: choose(name, {name for step in declared.values() for name in step}, 'parameter')
     if parameters.get('model') and 'train' in steps: steps = without_training(steps, parameters, declared)
     if parameters.get('model') in pretrained_names(): parameters.setdefault('data', 'drawn')
-    if 'models' in parameters: parameters.setdefault('model', model_of(parameters))
+    if parameters.keys() & {'models', 'name'}: parameters.setdefault('model', model_of(parameters))
     check_before(steps, parameters)
     output = place(parameters.get('output') or 'activation_maps_output')
     for left in output.glob('.running-*'):  # by processes that were killed

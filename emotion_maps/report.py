@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .activation_maps import SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, is_signed, limits, pick_images
-from .core import EMOTION_ACTION_UNITS, EMOTIONS, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
+from .answer import control_in_words
+from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
 from .data import Faces, load_faces
 from .evaluate import accuracy_interval
 from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches
@@ -47,7 +48,8 @@ class RunResults(NamedTuple):
 def read_run(folder: str | Path, trained: Trained) -> RunResults:
     "Read what a run left. Raises `DataError` for a damaged file, and for an atlas of another network."
     folder, absent = Path(folder), []
-    option = f' --model {trained.manifest["name"]}' if 'name' in trained.manifest else ''
+    name = trained.manifest.get('name', f'{MODEL_NAME}.keras')
+    option = '' if name == f'{MODEL_NAME}.keras' else f' --model models/{name}' if name.endswith('.keras') else f' --model {name}'
     lack = lambda section, what, command: absent.append({'section': section, 'what': what, 'command': f'emotion-maps {command}{option}'})
     found = [read_json(folder/name) if (folder/name).is_file() else {} for name in ('scores.json', 'answer.json')]
     atlas = FilterAtlas.load(folder/ATLAS_NAME) if (folder/ATLAS_NAME).is_file() else None
@@ -153,7 +155,7 @@ def density_panel(rows: Sequence[Mapping[str, Any]], layer: str) -> dict[str, An
 def _density_cell(row: Mapping[str, Any] | None, largest: float) -> dict[str, Any] | None:
     if row is None or row['density'] is None: return None
     low, high, digits = row['density_low'], row['density_high'], 2 if largest < 10 else 1
-    return {'value': decimal(row['density'], digits).replace('0.', '.', 1), 'level': level(row['density'], largest), 'against': row['density'] < 0, 'expected': bool(row['expected']), 'unsure': low <= 0 <= high,
+    return {'value': decimal(row['density'], digits).replace('0.', '.', 1), 'level': level(row['density'], largest), 'against': row['density'] < 0, 'expected': bool(row['expected']), 'unsure': not row['sure'],
             'title': f"{row['region'].replace('_', ' ')}, {row['emotion']}: {signed(row['density'])} ({signed(low)} to {signed(high)})"}
 
 # %% ../nbs/06b_report.ipynb #9a8f2414
@@ -171,11 +173,10 @@ def follow_rows(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> list
 def answer_content(found: Mapping[str, Any]) -> dict[str, Any]:
     "What the page says of the answer (`answer.json`); {} when there is none."
     if not found: return {}
-    layers, parts, control = list(dict.fromkeys(row['layer'] for row in found['density'])), list(dict.fromkeys(row['part'] for row in found['follow'])), found.get('control') or {}
-    holds = lambda told: f"{sum(row['verdict'] == 'expected regions' for row in told)} of {len(told)} cases"
+    layers, parts = list(dict.fromkeys(row['layer'] for row in found['density'])), list(dict.fromkeys(row['part'] for row in found['follow']))
     return {'layers': layers, 'verdicts': verdict_rows(found['verdicts'], layers), 'panels': [density_panel(found['density'], layer) for layer in layers], 'parts': parts,
             'follow': follow_rows(found['follow'], parts), 'about': f"Measured on {found['faces']:,} test faces ({_name(found['data'])}), of which the network gets {percent(found['accuracy'])} right.",
-            'control': f"Control: in a network trained on shuffled labels ({control['about']}), the expected regions are denser in {holds(control['verdicts'])}; here, in {holds(found['verdicts'])}." if control else ''}
+            'control': control_in_words(found)}
 
 # %% ../nbs/06b_report.ipynb #6b33fa16
 def _effective(table: 'pandas.DataFrame', sign: int) -> 'pandas.Series':
@@ -449,7 +450,7 @@ def report_content(folder: str | Path, trained: Trained, faces: Any = None, patc
     drawn = seen_were_drawn(results.atlas, trained.manifest, results.scores)
     data = browser_data(trained, results.atlas, shown_faces(faces), drawn if patches is None else patches, drawn)
     notes = list(dict.fromkeys(note.rstrip('.') for note in (results.scores.get('note'), trained.manifest.get('note')) if note))
-    name = trained.manifest.get('name') or trained.path.stem
+    name = Path(trained.manifest.get('name') or trained.path).name.removesuffix('.keras').removesuffix('.h5')
     byline = [fact for fact in (trained.manifest.get('run', ''), f"trained on {trained.manifest.get('trained_on') or _name(trained.manifest.get('data'))}" if trained.manifest else '', f"{trained.model.count_params()/1e6:.1f} million weights") if fact]
     return {'title': name, 'byline': byline, 'abstract': abstract(results), 'headline': headline(results.scores), 'notes': notes, 'absent': results.absent, 'scores': score_content(results.scores), 'answer': answer_content(results.answer),
             'filters': filter_content(results.atlas, results.answer), 'data': data, 'about': about_run(trained, results), 'commands': run_commands(trained, results), 'uses': USES.splitlines()[:3], 'version': emotion_maps.__version__}

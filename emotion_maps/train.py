@@ -120,6 +120,9 @@ class Recipe:
         for name in ('filters', 'dense'):
             if not getattr(self, name) or min(getattr(self, name)) < 1:
                 raise ParameterError(f'{name}={getattr(self, name)} is not a list of sizes', 'give whole numbers above zero, such as 32,64,128')
+        side = min(size for size, _ in self.phases)
+        if not side >> len(self.filters):
+            raise ParameterError(f'{len(self.filters)} blocks (filters={self.filters}) cannot all halve a face of {side} pixels a side', f'give at most {side.bit_length() - 1} numbers of filters')
         if self.average and (self.patience or self.average > self.epochs - sum(end for size, end in self.phases if size < IMAGE_SIZE)):
             raise ParameterError(f'average={self.average} needs to know the last epochs in advance', f'set patience to 0, and average to no more than the epochs that see faces of full size (epochs={self.epochs})')
         self.augmentation.check()
@@ -258,7 +261,7 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
 
 
 def teaching(teacher: Any, faces: Faces, share: float) -> np.ndarray:
-    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers, (the mean over each face and its mirror image), the rest the labels."
+    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (the mean over each face and its mirror image), the rest the labels."
     images = model_input(faces.images)
     answers = (teacher.predict(images, batch_size=256, verbose=0) + teacher.predict(images[:, :, ::-1], batch_size=256, verbose=0))/2
     if answers.shape[1] != len(faces.emotions):
@@ -304,7 +307,7 @@ def _saved(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         arrays = read_arrays(path, ['facts'])
         facts = json.loads(str(arrays['facts']))
-        if not all(isinstance(epoch, dict) for part in ('history', 'memory') for epoch in facts[part]): raise ValueError('its facts are none')
+        if not all(isinstance(epoch, dict) for part in ('history', 'memory') for epoch in facts[part]): raise ValueError('its facts are missing')
         return arrays, facts
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f'{path} cannot be read as the state of a training ({str(error)[:200]})', f'delete the folder {path.parent} and train again') from None
@@ -597,7 +600,7 @@ def require_model(path: str | Path) -> Path:
     raise MissingStepError(f'There is no trained model at {path}', 'train one first (`emotion-maps train`, or papermill nbs/02_train.ipynb out.ipynb), name another, or take the shipped one: model=default')
 
 
-MANIFEST = {**dict.fromkeys(('run', 'fingerprint', 'data', 'data_fingerprint', 'split', 'note', 'unreadable', 'preset', 'precision', 'backend'), str), 'seed': int, 'emotions': list, 'history': list,
+MANIFEST = {**dict.fromkeys(('run', 'fingerprint', 'data', 'data_fingerprint', 'split', 'note', 'unreadable', 'preset', 'precision', 'backend', 'name'), str), 'seed': int, 'emotions': list, 'history': list,
             **dict.fromkeys(('files', 'calibration', 'parameters', 'faces', 'scores', 'versions'), dict), 'validation': (int, float), 'duration_seconds': (int, float)}  # what kind of value each name has
 
 
@@ -661,41 +664,61 @@ def cleaned(faces: Faces, learnt: Faces, reasons: str | Sequence[str], probabili
     return kept, {'reasons': list(reasons), 'left_out': len(learnt) - len(kept), **({'probabilities': Path(probabilities).name} if probabilities else {})}
 
 
-def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', resume: bool = True,
-          split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path = '', teacher: str | Path = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
-          clean: str | Sequence[str] = '', probabilities: str | Path = '', callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
-    """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models`. Raises `DataError`, `ParameterError`, `ModelError`, `ProcessLostError`.
+def _given(network: str | Path | Trained, role: str) -> Trained:
+    "A network to start or to learn from, as it is or read from its file. Raises as `load_trained`."
+    if isinstance(network, Trained): return network
+    try: return load_trained(network)
+    except MissingStepError as error:
+        raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network from Python: train({role}=open_pretrained('default'), …)") from None
 
-    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels. Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `processes` train together when each of them calls this (see `start_processes`)."""
+
+def _called(trained: Trained) -> str:
+    "How a manifest names a network: by its file; a shipped one by its name."
+    return trained.path.stem if trained.path.suffix in ('.npz', '.json') else trained.path.name
+
+
+def _require_name(name: str) -> str:
+    if not isinstance(name, str) or not name.strip('.') or Path(name).name != name or '\\' in name or not name.isprintable() or len(name.encode()) > 150:
+        raise ParameterError(f'name={str(name)[:80]!r} is no plain file name', 'give a word without a folder or an ending, such as hour_48')
+    return name
+
+
+def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
+          split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path | Trained = '', teacher: str | Path | Trained = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
+          clean: str | Sequence[str] = '', probabilities: str | Path = '', callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
+    """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `ProcessLostError`.
+
+    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
     drawn = str(data).split(':')[0] == 'drawn'
     preset = preset or ('quick' if drawn else 'best')
+    path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
     parts = split_faces(faces, split, validation, seed)
     policy = choose_precision(precision, recipe.filters[0])
-    begun = load_trained(start) if start else Trained(None, {}, None)
+    begun = _given(start, 'start') if start else Trained(None, {}, None)
     weights, held_seed = begun.model.get_weights() if start else (), begun.manifest.get('calibration', {}).get('seed', begun.manifest.get('seed', seed))
     held = held_out(parts.train, calibration, held_seed)
     learnt, cleaning = parts.train[~held], {}
     if clean: learnt, cleaning = cleaned(faces, learnt, clean, probabilities)
     taught = None
     if teacher:
-        teaches = load_trained(teacher)
-        taught = teaching(twin_of(teaches.model, recipe_from('brief', **teaches.manifest['parameters']), precision=policy), learnt, recipe.teacher_share)
-    name, models = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if clean else [])]), place(models)
-    path = models/f'{MODEL_NAME}.keras'
-    if resume and _is_published(path, name): return load_trained(path)
-    folder = models/'runs'/name
+        teacher = _given(teacher, 'teacher')
+        quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
+        taught = teaching(quick, learnt, recipe.teacher_share)
+    run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if clean else [])])
+    if resume and _is_published(path, run): return load_trained(path)
+    folder = path.parent/'runs'/run
     with alone(folder) if process_number() == 0 else nullcontext():  # another training may be making the very same
-        if resume and _is_published(path, name): return load_trained(path)
+        if resume and _is_published(path, run): return load_trained(path)
         if not resume and process_number() == 0: (folder/'state.npz').unlink(missing_ok=True)
         model, history = fit(parts._replace(train=learnt), recipe, folder, seed, policy, callbacks, weights, taught)
         if process_number(): return _published_by_first(path)
         scores, calibrated = kept_scores(history, recipe, model, parts.validation), calibrate(model, parts.train[held])
         manifest = {
-            'run': file_name('drawn' if drawn else Path(data).stem, name[:8]), 'fingerprint': name, 'data': 'kaggle' if data == 'kaggle' else faces.source,
+            'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': 'kaggle' if data == 'kaggle' else faces.source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
-            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{name: Path(path).name for name, path in {'start': start, 'teacher': teacher}.items() if path},
+            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network and network.path},
             'calibration': {'share': calibration, 'seed': held_seed, **calibrated}, **({'clean': cleaning} if clean else {}),
             'parameters': asdict(recipe), 'precision': policy, 'backend': backend_name(), 'versions': versions(), 'accelerators': list(accelerators()), 'processes': processes,
             'faces': {'train': len(learnt), 'validation': len(parts.validation), 'test': len(parts.test)},
@@ -722,11 +745,11 @@ def publish(model: Any, manifest: dict[str, Any], path: Path, folder: Path) -> T
     return trained
 
 
-def _is_published(path: Path, name: str) -> bool:
+def _is_published(path: Path, run: str) -> bool:
     "Is the model at `path`, whole and with its manifest, the one of the run of this fingerprint?"
     manifest = manifest_beside(path)
     files = {path.parent/Path(file).name: mark for file, mark in manifest.get('files', {}).items()}
-    return manifest.get('fingerprint') == name and path in files and all(file.is_file() and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
+    return manifest.get('fingerprint') == run and path in files and all(file.is_file() and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
 
 # %% ../nbs/02_train.ipynb #73f835a8
 def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training', scores: Mapping[str, Any] | None = None) -> Any:
@@ -744,7 +767,7 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
         panel.set(xlabel='epoch', title=label)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=.25)
-    panels[1].legend(loc='lower right', fontsize=8)
+    figure.legend(*panels[1].get_legend_handles_labels(), loc='outside lower center', ncols=3, fontsize=8, frameon=False)
     panels[2].set_ylim(bottom=0)
     figure.suptitle(title)
     plt.close(figure)
@@ -753,18 +776,19 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
 # %% ../nbs/02_train.ipynb #dca4ba86
 def training_command(manifest: Mapping[str, Any]) -> str:
     "The command that trains again what a manifest describes; for a mean of networks (chapter 02a) the one that averages them."
+    said = lambda network: f'models/{network}' if Path(network).suffix else network  # a shipped one has no ending
     if 'members' in manifest:
         shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
-        return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(member["name"] for member in manifest["members"])}{shares}'
-                f' -p model {manifest["name"]}')
+        return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(said(member["name"]) for member in manifest["members"])}{shares}'
+                f' -p model {said(manifest["name"])}')
     usual = asdict(recipe_from(manifest['preset']))
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
     given = {'data': Path(manifest['data']).name, 'preset': manifest['preset'], 'precision': manifest['precision'].removeprefix('mixed_')}
     given |= {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and value != json.loads(json.dumps(usual[name]))}
-    given |= {name: manifest[name] for name in ('start', 'teacher') if name in manifest}
+    given |= {name: said(manifest[name]) for name in ('start', 'teacher') if name in manifest}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
-    given |= {name: value for name, value in {'seed': manifest['seed'], 'calibration': manifest.get('calibration', {}).get('share', .05)}.items()
-              if value != {'seed': 0, 'calibration': .05}[name]}
+    told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
+    given |= {name: told[name] for name, value in {'validation': .1, 'unreadable': 'refuse', 'seed': 0, 'calibration': .05, 'name': MODEL_NAME}.items() if told.get(name, value) != value}
     words = [f'-p {name} {",".join(map(str, value)) if isinstance(value, list) else value}' for name, value in given.items()]
     backend = '' if manifest['backend'] == 'tensorflow' else f'KERAS_BACKEND={manifest["backend"]} '
     return f'{backend}papermill nbs/02_train.ipynb out.ipynb {" ".join(words)}'

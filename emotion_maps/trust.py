@@ -18,7 +18,7 @@ import numpy as np
 from .activation_maps import logits_of, open_network, convolutional_layers, overlay, prepare_images, sheet, split_network
 from .attribution import METHODS, attribute, baseline_images, class_numbers, class_scores, completeness
 from .backend import import_keras
-from .core import ACTION_UNITS, EMOTIONS, DataError, ParameterError, choose, progress
+from .core import ACTION_UNITS, EMOTIONS, IMAGE_SIZE, DataError, ParameterError, choose, progress
 from .drawn_faces import counterfactual_pairs, redrawn_pairs
 from .evaluate import accuracy_interval
 
@@ -138,7 +138,8 @@ def largest_causes(model: 'keras.Model', pairs: FlippedPairs, preprocess: Callab
 def half_cell(model: 'keras.Model', layer: str | None = None) -> float:
     "Half a cell of a layer's grid (by default the last convolutional one's), in pixels of the image. Raises `ParameterError`."
     body = split_network(model, layer or convolutional_layers(model)[-1]).body
-    return body.inputs[0].shape[1]/body.outputs[0].shape[1]/2
+    shape = [size or usual for size, usual in zip(body.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))]  # a network may take images of any size
+    return shape[0]/body.compute_output_shape((1, *shape))[1]/2
 
 
 def widened(masks: np.ndarray, pixels: float) -> np.ndarray:
@@ -248,13 +249,19 @@ def randomisation(model: 'keras.Model', images: np.ndarray, methods: Sequence[st
 
     The class explained stays the one that the trained network predicts, or `target`. Adebayo et al. 2018. Raises as `attribute`."""
     import pandas as pd
-    chosen = examined(methods)
+    chosen, images = examined(methods), _some(images)
     classes = class_scores(model, images, preprocess=preprocess).argmax(1) if target is None else target
     show = lambda network: {method: maps_by(method, network, images, classes, layer, preprocess, False, **settings) for method, settings in chosen.items()}
     original, columns = show(model), {}
     for name, network in progress(randomised(model, seed), 'Randomisation', sum(1 for _ in _tables(model))):
         columns[name] = {method: _resemblance(original[method], found) for method, found in show(network).items()}
     return pd.DataFrame({'trained': dict.fromkeys(chosen, 1.), **columns}).rename_axis('method')
+
+
+def _some(images: np.ndarray) -> np.ndarray:
+    "The images, of which there must be one. Raises `DataError`."
+    if not len(images): raise DataError('There are no faces to examine', 'give at least one')
+    return images
 
 
 def _tables(model: 'keras.Model') -> set[int]:
@@ -328,7 +335,7 @@ def perturbation_curves(model: 'keras.Model', images: np.ndarray, maps: np.ndarr
 def deletion_insertion(model: 'keras.Model', images: np.ndarray, methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None = None, target: Any = None,
                        layer: str | None = None, preprocess: Callable[[np.ndarray], np.ndarray] | None = None, steps: int = 12, fill: Any = 'blur') -> dict[str, Curves]:
     "The curves of `perturbation_curves` for each method, and for random order and the blob; the class is the predicted one, or `target`. Raises as `attribute`."
-    classes = class_scores(model, images, preprocess=preprocess).argmax(1) if target is None else target
+    classes = class_scores(model, _some(images), preprocess=preprocess).argmax(1) if target is None else target
     chosen = {'random order': {}, 'centred blob': {}} | examined(methods)
     return {method: perturbation_curves(model, images, maps_by(method, model, images, classes, layer, preprocess, **settings), classes, steps, fill, preprocess)
             for method, settings in progress(chosen.items(), 'Deletion and insertion')}
@@ -390,6 +397,7 @@ def curves_figure(curves: Mapping[str, Curves], methods: Sequence[str] = (DEFAUL
 # %% ../nbs/04c_trust.ipynb #38312d3d
 def gradient_errors(model: 'keras.Model', image: np.ndarray, target: Any = None, places: int = 200, step: float = .25, seed: int = 0) -> np.ndarray:
     "The relative errors of the saliency map of one image `(height, width)` against finite differences in float32, at places chosen by chance and away from kinks: (m,). Raises as `attribute`."
+    if image.ndim != 2: raise ParameterError(f'Gradients are checked on one gray image, not on {image.shape}', 'give an image of shape (height, width)')
     number = class_numbers(class_scores(model, image[None]).argmax(1) if target is None else target, 1, model.outputs[0].shape[-1])[0]
     claimed = attribute(model, image[None], 'saliency', int(number))[0]
     rows, columns = np.unravel_index(np.random.default_rng(seed).choice(image.size, min(places, image.size), replace=False), image.shape)

@@ -1,10 +1,14 @@
-"""The shipped networks: whole, scored with the very file, as good as their card says."""
+"""The shipped networks: whole, scored with the very file, as good as their card says, and made again by the commands that are kept."""
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 NAMES = ["apart", "champion", "default"]
+NOTEBOOKS = Path(__file__).parent.parent.parent / "nbs"
+TRAININGS = sorted((NOTEBOOKS / "results").glob("02_train_*.json"))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -51,7 +55,7 @@ def test_champion_is_the_mean_of_its_members_on_the_face_and_its_mirror_image():
     assert "default" in members
     faces = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 1)).astype("float32")
     answers = [np.log(open_pretrained(member).model.predict(views, verbose=0)) for member in members for views in (faces, faces[:, :, ::-1])]
-    mean = np.exp(sum(answers) / len(answers) / champion.manifest["mirror"]["temperature"])
+    mean = np.exp(sum(answers) / len(answers) / champion.manifest["calibration"]["temperature"])
     np.testing.assert_allclose(champion.model.predict(faces, verbose=0), mean / mean.sum(1, keepdims=True), atol=1e-4)
     assert sum((weights_folder() / f"{member}.npz").stat().st_size for member in members) < 25e6
 
@@ -63,7 +67,7 @@ def test_maps_of_the_champion_are_those_of_both_views():
     from emotion_maps.trust import randomisation
 
     champion, manifest, _ = open_pretrained("champion")
-    members, temperature = manifest["mirror"]["of"], manifest["mirror"]["temperature"]
+    members, temperature = manifest["mirror"]["of"], manifest["calibration"]["temperature"]
     default = open_pretrained("default").model
     faces = np.random.default_rng(0).integers(0, 256, (2, 48, 48), "uint8")
     names = convolutional_layers(champion)
@@ -80,6 +84,56 @@ def test_maps_of_the_champion_are_those_of_both_views():
     np.testing.assert_allclose(saliency, attribute(champion, faces[:, :, ::-1], "saliency", "happy")[:, :, ::-1], atol=1e-4 * saliency.max())
 
 
+def told(command):
+    """The parameters that a command gives, as papermill reads them."""
+    from emotion_maps.pipeline import read_value
+
+    words = shlex.split(command)
+    return {words[at + 1]: read_value(words[at + 2], None) for at, word in enumerate(words) if word == "-p"}
+
+
+def lists(values):
+    """The same with lists for tuples, as JSON has them."""
+    return json.loads(json.dumps(values))
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
+def test_kept_command_is_the_kept_settings(path):
+    from dataclasses import asdict
+
+    from emotion_maps.pipeline import step_parameters
+    from emotion_maps.train import Recipe, recipe_from, training_command
+
+    run = json.loads(path.read_text())
+    given, usual = told(run["command"]), asdict(Recipe())
+    assert run["command"] == training_command(run) and not given.keys() - step_parameters(NOTEBOOKS / "02_train.ipynb").keys()
+    recipe = recipe_from(given["preset"], **{name: value for name, value in given.items() if name in usual})
+    assert lists(asdict(recipe)) == lists(usual) | run["parameters"]
+    assert given.get("name", "best_emotion_model") + ".keras" == run.get("name", "best_emotion_model.keras") and given.get("seed", 0) == run["seed"]
+    assert given.get("calibration", 0.05) == run.get("calibration", {"share": 0.0})["share"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_are_made_before_they_are_needed(name):
+    from emotion_maps.pipeline import step_parameters
+    from emotion_maps.recipes import retraining
+
+    made, shipped = set(), set()
+    for command in retraining(name):
+        given = told(command)
+        notebook = next(word for word in shlex.split(command) if word.startswith("nbs/"))
+        assert not given.keys() - step_parameters(NOTEBOOKS.parent / notebook).keys()
+        averaged = given.get("average", []) if "model" in given else []  # a training averages epochs
+        members, mirrored = ([value] if isinstance(value, str) else value for value in (averaged, given.get("mirror", [])))
+        files = [given.get("start"), given.get("teacher"), *members, given["model"] if "ship_as" in given and "model" in given else None]
+        assert {file for file in files if file} <= made and {*mirrored} <= shipped, command
+        if "ship_as" in given:
+            shipped.add(given["ship_as"])
+        else:
+            made.add(given["model"] if "model" in given else f"models/{given['name']}.keras")
+    assert name in shipped and "models/hour_48.keras" in made
+
+
 @pytest.mark.parametrize("shipped", ["default", *(pytest.param(name, marks=pytest.mark.slow) for name in ("apart", "champion"))], indirect=True)
 def test_public_test_scores_are_those_of_the_card(shipped, card, fer2013):
     from emotion_maps.data import load_faces, split_faces
@@ -89,3 +143,32 @@ def test_public_test_scores_are_those_of_the_card(shipped, card, fer2013):
     probabilities = predict(shipped, test.images)
     assert (probabilities.argmax(1) == test.labels).mean() == pytest.approx(card["accuracy"], abs=0.001)
     assert expected_calibration_error(probabilities, test.labels) == pytest.approx(card["calibration"]["ece"], abs=0.003)
+
+
+def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monkeypatch, capsys):
+    import subprocess
+    import sys
+
+    from emotion_maps.core import EmotionMapsError
+    from emotion_maps.recipes import retraining
+
+    monkeypatch.syspath_prepend(root / ".ci")
+    from retrain import retrain
+
+    calls = []
+
+    def stand_in(words, env, **rest):
+        """Take the place of papermill: note what it is told, and leave an empty file."""
+        calls.append((words[3:], env.get("KERAS_BACKEND")))
+        given = dict(zip(words[6::3], words[7::3]))
+        made = Path(given["model"]) if "model" in given else Path(given["models"]) / f"{given['name']}.keras"
+        made.touch()
+        return subprocess.CompletedProcess(words, 3 if made.name == "again_16.keras" else 0)
+
+    monkeypatch.setattr(subprocess, "run", stand_in)
+    with pytest.raises(EmotionMapsError, match="again_16.*exit code 3"):
+        retrain("default", "drawn", str(tmp_path))
+    assert len(calls) == 2 and calls[0][0][0] == "nbs/02_train.ipynb" and calls[0][1] == "torch" and {"drawn", "hour_48"} <= {*calls[0][0]} and f"{tmp_path}/hour_48.keras" in calls[1][0]
+    left = retrain("default", "drawn", str(tmp_path))
+    assert len(calls) == len(retraining("default")) - 1 and len(left) == 1 and left[0].endswith("-p ship_as default")
+    assert "again_16.keras is there already" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def small_run(model, folder, name="", emotion=""):
     density, verdicts = [], []
     for number, layer in enumerate(atlas.about["layers"]):
         for label, emotion in enumerate(emotions[:6]):
-            density += [{"layer": layer, "emotion": emotion, "region": region, "density": .1 * label - .2, "density_low": .1 * label - .3, "density_high": .1 * label - .1, "expected": region == "mouth"}
+            density += [{"layer": layer, "emotion": emotion, "region": region, "density": .1 * label - .2, "density_low": .1 * label - .3, "density_high": .1 * label - .1, "sure": label != 2, "expected": region == "mouth"}
                         for region in ("left_eye", "mouth", "outside")]
             verdicts.append({"layer": layer, "emotion": emotion, "difference": .1, "low": 0., "high": .2, "p_holm": .03, "shortcut": label == 1, "verdict": ("expected regions", "other regions", "cannot be told")[number]})
     follow = [{"emotion": emotions[0], "part": "mouth", "following": 1., "low": .5, "high": 1.5, "expected": True}]

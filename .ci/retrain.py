@@ -1,0 +1,62 @@
+"""Make a shipped network again from nothing: the commands that `emotion_maps.recipes.retraining` names, one after another, but for those that ship.
+
+usage: python .ci/retrain.py NAME FER2013.zip [--models models]     (what lies in the models' folder already is not made again; a training that was interrupted goes on)
+"""
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from emotion_maps.core import EmotionMapsError, ModelError, find_path, place
+from emotion_maps.recipes import made_by, retraining
+
+
+def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[str]]:
+    """A command with the data and the folder of models put in: the environment variables set before it, and its words from the notebook on."""
+    words = shlex.split(command)
+    at = words.index("papermill")
+    told = dict(zip(words[at + 4::3], words[at + 5::3]))
+    for name in {"start", "teacher", "average", "model"} & {*told}:
+        told[name] = ",".join(f"{models}/{Path(path).name}" if path.startswith("models/") else path for path in told[name].split(","))
+    if "data" in told:
+        told["data"] = data
+    if Path(words[at + 1]).stem == "02_train":
+        told["models"] = models
+    return dict(word.split("=", 1) for word in words[:at]), [*words[at + 1:at + 3], *(word for name, value in told.items() for word in ("-p", name, value))]
+
+
+def retrain(name: str, data: str, models: str = "models") -> list[str]:
+    """Run the commands, but for those that ship: they are printed, and returned. Raises `ModelError` for a command that fails."""
+    data = data if data == "kaggle" or data.startswith("drawn") else str(find_path(data))
+    chain, left = retraining(name), []
+    for number, command in enumerate(chain, 1):
+        environment, (notebook, _, *words) = put_in(command, data, models)
+        file = made_by(command)
+        if not file:
+            left.append(shlex.join(["papermill", notebook, "out.ipynb", *words]))
+            continue
+        exists = (place(models) / file).is_file()
+        print(f"{number}/{len(chain)} {file}" + " is there already" * exists, flush=True)
+        if exists:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            ended = subprocess.run([sys.executable, "-m", "papermill", notebook, str(Path(folder) / "out.ipynb"), *words], env=os.environ | environment, cwd=place("."))
+        if ended.returncode:
+            raise ModelError(f"`{command}` ended with exit code {ended.returncode}", "see what it said above; the same call goes on from there")
+    print("To put it into the package:", *left, sep="\n")
+    return left
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("data")
+    parser.add_argument("--models", default="models")
+    given = parser.parse_args()
+    try:
+        retrain(given.name, given.data, given.models)
+    except EmotionMapsError as error:
+        sys.exit(str(error))
