@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 
 from emotion_maps.core import EmotionMapsError, ModelError, find_path, place
-from emotion_maps.recipes import made_by, retraining
+from emotion_maps.recipes import made_by, retraining, told_by
 
 
 def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[str]]:
     """A command with the data and the folder of models put in: the environment variables set before it, and its words from the notebook on."""
     words = shlex.split(command)
     at = words.index("papermill")
-    told = dict(zip(words[at + 4::3], words[at + 5::3]))
+    told = told_by(command)
     for name in {"start", "teacher", "average", "model"} & {*told}:
         told[name] = ",".join(f"{models}/{Path(path).name}" if path.startswith("models/") else path for path in told[name].split(","))
     if "data" in told:

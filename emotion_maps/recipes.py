@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'with_mirror', 'open_pretrained', 'load_pretrained',
-           'open_model', 'describe_model', 'average_networks', 'ship_mirrored', 'trials', 'trials_figure', 'made_by',
-           'needed_by', 'retraining', 'model_card']
+           'open_model', 'describe_model', 'average_networks', 'ship_mirrored', 'trials', 'trials_figure', 'told_by',
+           'made_by', 'needed_by', 'retraining', 'model_card']
 
 # %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
@@ -223,7 +223,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     return figure
 
 # %% ../nbs/02a_recipes.ipynb #77c49742
-def _told(command: str) -> dict[str, str]:
+def told_by(command: str) -> dict[str, str]:
     "The parameters that a command gives."
     words = shlex.split(command)
     return {words[number + 1]: words[number + 2] for number, word in enumerate(words) if word == '-p'}
@@ -231,14 +231,14 @@ def _told(command: str) -> dict[str, str]:
 
 def made_by(command: str) -> str:
     "The name of the .keras file that a command of `retraining` makes; '' when it ships one."
-    told = _told(command)
+    told = told_by(command)
     if 'ship_as' in told: return ''
     return Path(told['model']).name if 'model' in told else f"{told.get('name', MODEL_NAME)}.keras"
 
 
 def needed_by(command: str) -> list[str]:
     "The names of the .keras files that a command begins with, learns from, averages or ships."
-    told = _told(command)
+    told = told_by(command)
     files = [file for name in ('start', 'teacher', 'average', 'model') if name != 'model' or 'ship_as' in told for file in told.get(name, '').split(',')]
     return [Path(file).name for file in files if file.startswith('models/')]
 
@@ -255,7 +255,7 @@ def _back_from(command: str, results: Path) -> Iterator[str]:
 def retraining(name: str = 'default', folder: str | Path | None = None, results: str | Path | None = None) -> list[str]:
     "The commands that make a shipped network again from nothing, in an order that runs; the last one ships it. Raises `ParameterError`, `MissingStepError`."
     results, command = Path(results or place('nbs')/'results'), _manifest(name, Path(folder or weights_folder()))['command']
-    if mirrored := _told(command).get('mirror'): found = [one for member in mirrored.split(',') for one in retraining(member, folder, results)] + [command]
+    if mirrored := told_by(command).get('mirror'): found = [one for member in mirrored.split(',') for one in retraining(member, folder, results)] + [command]
     else: found = [*_back_from(command, results), f'papermill nbs/02a_recipes.ipynb out.ipynb -p model models/{made_by(command)} -p ship_as {name}']
     return list(dict.fromkeys(found))
 

@@ -147,7 +147,6 @@ def test_public_test_scores_are_those_of_the_card(shipped, card, fer2013):
 
 def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monkeypatch, capsys):
     import subprocess
-    import sys
 
     from emotion_maps.core import EmotionMapsError
     from emotion_maps.recipes import retraining
