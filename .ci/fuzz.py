@@ -512,9 +512,9 @@ SCORES = {"run": "drawn-12345678", "accuracy": .5, "interval": [.4, .6], "n": 70
 
 
 def scores_file(luck, folder):
-    from emotion_maps.pipeline import newest_scores, summary_page
+    from emotion_maps.pipeline import scores_in, summary_page
     (folder / "scores.json").write_bytes(json_bytes(luck, SCORES))
-    return Attempt(luck.choice([lambda: newest_scores(folder)["accuracy"], lambda: summary_page(folder, MANIFEST)]), "scores.json")
+    return Attempt(luck.choice([lambda: scores_in(folder)["accuracy"], lambda: summary_page(folder, MANIFEST)]), "scores.json")
 
 
 def full_disk(luck, folder):

@@ -18,7 +18,7 @@ import numpy as np
 
 from .activation_maps import LayerCall, filled_batch, lay_open, convolutional_layers, iterate_maps, prepare_images, split_network
 from .backend import compiled, import_keras, to_numpy
-from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, read_arrays, write_whole
+from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, read_arrays, read_table, write_whole
 from .data import Faces
 from .filter_atlas import HARMS, HELPS
 
@@ -437,8 +437,7 @@ def write_effects(table: 'pd.DataFrame', about: Mapping[str, Any], path: str | P
 
 def read_effects(path: str | Path) -> 'pd.DataFrame':
     "Read them again, `.attrs` says what made them. Raises `DataError`."
-    import pandas as pd
-    try: return pd.read_parquet(place(path))
+    try: return read_table(place(path))
     except Exception as error:  # Arrow and pandas raise many kinds for one cause
         raise DataError(f'{path} cannot be read as effects ({str(error)[:150]})', 'run 05b_ablation again with result_file') from None
 

@@ -269,7 +269,7 @@ def _integrated_gradients(request: Request, steps: int, tolerance: float, most: 
         steps *= 2
 
 
-METHODS['integrated-gradients'] = Method(_integrated_gradients, False, True, {'steps': 32, 'tolerance': .005, 'most': 512, 'baseline': 'blur'},
+METHODS['integrated-gradients'] = Method(_integrated_gradients, False, True, {'steps': 32, 'tolerance': .005, 'most': 2048, 'baseline': 'blur'},
                                          'Sundararajan, Taly & Yan 2017')
 
 # %% ../nbs/04a_attribution.ipynb #c0abe2b1

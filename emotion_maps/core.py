@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACTION_UNITS', 'EMOTION_ACTION_UNITS', 'MODEL_NAME',
-           'MOST_BYTES', 'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError', 'DataError',
-           'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root', 'place',
-           'find_path', 'write_whole', 'require_room', 'write_json', 'read_json', 'read_arrays', 'alone', 'fingerprint',
-           'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test', 'clock', 'in_notebook',
-           'Progress', 'progress']
+           'MOST_BYTES', 'MOST_VALUES', 'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError',
+           'DataError', 'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root',
+           'place', 'find_path', 'write_whole', 'require_room', 'write_json', 'read_json', 'read_arrays', 'read_table',
+           'alone', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test',
+           'clock', 'in_notebook', 'Progress', 'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -174,8 +174,10 @@ def _plain(value: Any) -> Any:
 
 def write_json(path: str | Path, content: Any) -> Path:
     "Write JSON (UTF-8, indented, keys sorted) whole or not at all."
-    with write_whole(path) as part:
-        part.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, default=_plain) + '\n', encoding='utf-8')
+    written = lambda escaped: (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=escaped, default=_plain) + '\n').encode()
+    try: text = written(False)
+    except UnicodeEncodeError: text = written(True)  # the name of a file in another encoding than the system's
+    with write_whole(path) as part: part.write_bytes(text)
     return Path(path)
 
 
@@ -188,7 +190,7 @@ def read_json(path: str | Path, kinds: Mapping[str, Any] | None = None) -> Any:
     `kinds`: names with the type (or types) of their values; the file must then hold an object, in which these names, where they occur, have such values."""
     again = 'delete it and run the step that writes it again'
     try:
-        if Path(path).stat().st_size > MOST_BYTES >> 4: raise ValueError(f'more than {MOST_BYTES >> 24} MB')
+        if Path(path).stat().st_size > MOST_BYTES >> 6: raise ValueError(f'more than {MOST_BYTES >> 26} MB')
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error: raise DataError(f'{path} cannot be read as JSON ({str(error)[:200]})', again) from None
     if kinds is None: return content
@@ -211,25 +213,53 @@ def read_arrays(path: str | Path, names: Iterable[str] = ()) -> dict[str, np.nda
         raise DataError(f'{path} cannot be read as arrays ({str(error)[:150] or type(error).__name__})', 'delete it and run the step that writes it again') from None
     return arrays
 
+
+MOST_VALUES = 1 << 25  # in a table; the atlas of ten thousand filters has a twentieth
+
+
+def read_table(path: str | Path) -> 'pandas.DataFrame':
+    "The table in a Parquet file, with the notes (`attrs`) it was written with. Raises `ValueError` when it would unpack to more than 33 million values or 256 MB of words, and what Arrow and pandas raise."
+    from pyarrow import compute, parquet, types
+    with parquet.ParquetFile(path) as file: known, schema = file.metadata, file.schema_arrow
+    columns = [known.row_group(group).column(number) for group in range(known.num_row_groups) for number in range(known.num_columns)]
+    if max(known.num_rows*known.num_columns, sum(column.num_values for column in columns)) > MOST_VALUES or sum(column.total_uncompressed_size for column in columns) > MOST_BYTES:
+        raise ValueError(f'{known.num_rows:,} rows of {known.num_columns:,} values')
+    words = [field.name for field in schema if types.is_string(field.type) or types.is_large_string(field.type)]
+    with parquet.ParquetFile(path, read_dictionary=words) as file: table = file.read()  # each different word once, however many rows have it
+    letters = sum(compute.sum(compute.binary_length(part.dictionary).take(part.indices)).as_py() or 0 for name in words for part in table[name].chunks)
+    if letters > MOST_BYTES >> 2: raise ValueError(f'{letters:,} letters')
+    frame = table.cast(schema).to_pandas()
+    frame.attrs = json.loads((schema.metadata or {}).get(b'PANDAS_ATTRS', b'{}'))
+    return frame
+
 # %% ../nbs/00_core.ipynb #42f4ab46
+def _is_at(file: Any, path: Path) -> bool:
+    "Is an open file still the one at this path?"
+    try: return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError: return False
+
+
 @contextmanager
-def alone(folder: str | Path) -> Iterator[None]:
-    "While the block runs, no other process runs such a block for this folder: the second waits, and says so. Raises `WritingError`."
+def alone(folder: str | Path, name: str = '') -> Iterator[None]:
+    "While the block runs, no other process runs such a block for this folder (or for what `name` names in it): the second waits, and says so. Raises `WritingError`."
     try: import fcntl
     except ImportError:  # Windows
         yield
         return
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder/'.lock', 'w')
-    except OSError as error: raise WritingError(f'{folder} cannot be written ({error.strerror})', 'name a folder that can be written') from None
-    with lock:
-        try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f'Another process is at work in {folder}: waiting until it has finished.', flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = Path(folder)/(f'.{name}.lock' if name else '.lock')
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(path, 'w')
+        except OSError as error: raise WritingError(f'{folder} cannot be written ({error.strerror})', 'name a folder that can be written') from None
+        with lock:
+            try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                print(f'Another process is at work on {path.parent/name if name else folder}: waiting until it has finished.', flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_at(lock, path): continue  # the holder before has removed the folder: whoever comes now locks another file
+            yield
+            return
 
 # %% ../nbs/00_core.ipynb #f910725c
 def fingerprint(*parts: Any) -> str:
@@ -283,13 +313,20 @@ def check_parameter(name: str, value: Any, defaults: Mapping[str, Any]) -> None:
                          f'give a value of the same kind for {name}')
 
 # %% ../nbs/00_core.ipynb #47d96e89
+def _tell(path: str, facts: Mapping[str, Any], mode: str = 'a') -> None:
+    "Add a line to the file that a pipeline watches. Where it cannot be written nobody sees how far the work is, and the work goes on."
+    try:
+        with open(path, mode, encoding='utf-8') as file: file.write(json.dumps(facts) + '\n')
+    except OSError: pass
+
+
 RUN_BEGINS = {'label': 'run'}  # what a watching pipeline is told when the chapter's examples are over
 
 
 def check_parameters(names: Mapping[str, Any]) -> dict[str, Any]:
     "The chapter's parameters with their values, from its `globals()`. Raises `ParameterError` for a name it does not declare."
     if progress_file := os.environ.get('EMOTION_MAPS_PROGRESS'):
-        with open(progress_file, 'a', encoding='utf-8') as file: file.write(json.dumps(RUN_BEGINS) + '\n')
+        _tell(progress_file, RUN_BEGINS, 'w')  # what the examples told is over
     history = list(names.get('In', ()))
     ours = [i for i, source in enumerate(history) if source.startswith('# parameters\n')]
     injected = [i for i, source in enumerate(history) if source.startswith('# Parameters\n')]
@@ -367,7 +404,7 @@ class Progress:
         if self.line is not None: self.line.update(self._text())
         if self.file:
             facts = {'label': self.label, 'done': self.done, 'total': self.total, 'left': self.left(), 'note': self.note}
-            with open(self.file, 'a', encoding='utf-8') as file: file.write(json.dumps(facts) + '\n')
+            _tell(self.file, facts)
 
     def __exit__(self, *error: Any) -> None:
         if self.bar is not None: self.bar.close()

@@ -20,6 +20,7 @@ import numpy as np
 from .core import (EMOTION_ACTION_UNITS, EMOTIONS, DataError, EmotionMapsError, ModelError, ParameterError, progress, save_figure, write_json,
                                write_whole)
 from .data import Faces, Split, copies_in
+from .model_files import largest_output
 from .recipes import open_model
 from .train import Trained, confidence_quantiles, faces_of, split_fingerprint, versions
 
@@ -60,10 +61,13 @@ def predict(model: Any, images: np.ndarray, batch_size: int = 256, coverage: flo
     return probabilities if coverage is None else _answers(getattr(model, 'manifest', {}), probabilities, coverage)
 
 
+_MOST_AT_ONCE = 1 << 27  # numbers that one layer may answer for a batch: half a gigabyte
+
+
 def _probabilities(network: Any, faces: np.ndarray, batch_size: int = 256) -> np.ndarray:
     "The answers to faces (n, height, width, 1), (n, classes) float32. Raises `ModelError`."
     from emotion_maps.backend import compiled, to_numpy
-    size, answer, answers = min(batch_size, len(faces)), compiled(network), []
+    size, answer, answers = max(1, min(batch_size, len(faces), _MOST_AT_ONCE//max(1, largest_output(network)))), compiled(network), []
     starts = range(0, len(faces), size)
     for start in progress(starts, 'Predicting') if len(starts) > 8 else starts:
         batch = faces[start:start + size].astype('float32')

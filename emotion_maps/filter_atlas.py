@@ -26,7 +26,7 @@ import numpy as np
 
 from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, iterate_maps, map_model, network_calls, overlay, prepare_images
 from .backend import compiled, import_keras, to_numpy
-from .core import IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, write_whole
+from .core import IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, read_table, write_whole
 from .data import identical_groups
 
 if TYPE_CHECKING:
@@ -421,10 +421,8 @@ class FilterAtlas:
         path = Path(path).with_suffix('.parquet')
         if not path.is_file(): raise MissingStepError(f'There is no atlas at {path}', 'make it first: `emotion-maps atlas`, or papermill nbs/05_filter_atlas.ipynb out.ipynb')
         try:
-            with parquet.ParquetFile(path) as file:
-                if file.metadata.num_rows > MOST_FILTERS: raise ValueError(f'{file.metadata.num_rows:,} filters')
-                content = file.read()
-            about, table = json.loads(content.schema.metadata[b'emotion_maps']), content.to_pandas()
+            about, table = json.loads(parquet.read_schema(path).metadata[b'emotion_maps']), read_table(path)
+            if len(table) > MOST_FILTERS: raise ValueError(f'{len(table):,} filters')
             if not {'dead', 'region', 'enrichment', 'emotion'} <= {*table} or {*about['layers']} != {*table['layer']} or not {*map(type, about['emotions'])} <= {str} or table['filter'].dtype.kind != 'i': raise ValueError('its parts contradict each other')
             stored = path.with_name(about.pop('arrays'))
             if not stored.match(f'{path.stem}-*.npz'): raise ValueError(f'it names {stored.name} as its arrays')

@@ -30,7 +30,7 @@ from .activation_maps import activation_maps
 from .attribution import METHODS, attribution_tile
 from .backend import import_keras
 from .core import EMOTIONS, IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, EmotionMapsError, choose, file_name, find_path, place, save_figure
-from .data import FORMATS, Faces, to_gray, upright_picture
+from .data import FORMATS, Faces, check_picture, to_gray, upright_picture
 from .evaluate import Answers, confidence_threshold, predict
 from .face_regions import FaceMasks, face_masks, find_landmarks
 from .recipes import open_model
@@ -57,7 +57,6 @@ def _in_colour(image: Any) -> Any:
 
 def _pixels(image: Any) -> np.ndarray:
     "A PIL image, decoded, upright and not too large, as (height, width, 3) uint8. Raises `ValueError`."
-    if image.width*image.height > MOST_PIXELS: raise ValueError(f'{image.width}×{image.height} pixels are too many')
     longest = max(image.size)
     if longest > LONGEST_SIDE: image.draft(None, tuple(max(1, side*LONGEST_SIDE//longest) for side in image.size))  # a JPEG decodes at a half or a quarter
     photo = _in_colour(image)
@@ -85,7 +84,9 @@ def _decoded(file: Any, name: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            with Pictures.open(file, formats=[kind for kind in (*FORMATS, 'MPO', 'AVIF') if kind in Pictures.OPEN]) as image: return _pixels(image)
+            with Pictures.open(file, formats=[kind for kind in (*FORMATS, 'MPO', 'AVIF') if kind in Pictures.OPEN]) as image:
+                check_picture(image, file, MOST_PIXELS)
+                return _pixels(image)
     except Exception as error:
         reason, remedy = _advice(start, error)
         raise DataError(f'{name} cannot be read as a photo ({reason})', remedy) from None

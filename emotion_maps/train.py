@@ -32,7 +32,7 @@ from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
 from .backend import (Share, accelerators, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_count, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
-from .core import (IMAGE_SIZE, MODEL_NAME, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
+from .core import (IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
 from .data import Faces, Split, hold_out, load_faces, model_input, split_faces
@@ -117,9 +117,9 @@ class Recipe:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ParameterError(f'{name}={getattr(self, name)} is out of range', f'give a number from {low} to {high}')
-        for name in ('filters', 'dense'):
-            if not getattr(self, name) or min(getattr(self, name)) < 1:
-                raise ParameterError(f'{name}={getattr(self, name)} is not a list of sizes', 'give whole numbers above zero, such as 32,64,128')
+        for name, most in (('filters', 4096), ('dense', 65_536)):
+            if not getattr(self, name) or min(getattr(self, name)) < 1 or max(getattr(self, name)) > most:
+                raise ParameterError(f'{name}={getattr(self, name)} is not a list of sizes', f'give whole numbers from 1 to {most}, such as 32,64,128')
         side = min(size for size, _ in self.phases)
         if not side >> len(self.filters):
             raise ParameterError(f'{len(self.filters)} blocks (filters={self.filters}) cannot all halve a face of {side} pixels a side', f'give at most {side.bit_length() - 1} numbers of filters')
@@ -173,7 +173,7 @@ def recipe_from(preset: str, **changes: Any) -> Recipe:
             if kind is tuple: value = tuple(int(word) for word in (str(value).replace(',', ' ').split() if isinstance(value, (str, int)) else value))
             elif kind is bool and not isinstance(value, bool) or kind is int and int(value) != value: raise ValueError
             else: value = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ParameterError(f'{name}={value!r} is not of the kind that {name} takes', f'give something like {getattr(recipe, name)!r}') from None
         values[name] = value
     return replace(recipe, **values).check()
@@ -308,6 +308,7 @@ def _saved(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = read_arrays(path, ['facts'])
         facts = json.loads(str(arrays['facts']))
         if not all(isinstance(epoch, dict) for part in ('history', 'memory') for epoch in facts[part]): raise ValueError('its facts are missing')
+        if not all(isinstance(epoch.get(name), (int, float)) for epoch in facts['history'] for name in ('epoch', 'size', 'loss', 'accuracy', 'val_accuracy')): raise ValueError('its history is not whole')
         return arrays, facts
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f'{path} cannot be read as the state of a training ({str(error)[:200]})', f'delete the folder {path.parent} and train again') from None
@@ -324,13 +325,15 @@ def saved_mean(path: Path) -> list[np.ndarray]:
 
 
 def load_state(path: Path, model: Any, callbacks: Sequence[Any] = ()) -> list[dict]:
-    "Put a saved state back into a freshly built and compiled model, and into its callbacks if they are given; returns the history."
+    "Put a saved state back into a freshly built and compiled model, and into its callbacks if they are given; returns the history. Raises `ModelError` when it is damaged."
     model.optimizer.build(model.trainable_variables)
     variables = _state(model)
     arrays, facts = _saved(path)
-    for number, variable in enumerate(variables): variable.assign(arrays[f'variable{number:04}'])
-    for callback, memory in zip(callbacks, facts['memory'], strict=bool(callbacks)):
-        for name, value in memory.items(): setattr(callback, name, value)
+    try:
+        for number, variable in enumerate(variables): variable.assign(arrays[f'variable{number:04}'])
+        for callback, memory in zip(callbacks, facts['memory'], strict=bool(callbacks)):
+            for name in _remembered(callback): setattr(callback, name, memory[name])
+    except (KeyError, ValueError, TypeError) as error: raise ModelError(f'{path} is not the state of this training ({str(error)[:150]})', f'delete the folder {path.parent} and train again') from None
     return facts['history']
 
 # %% ../nbs/02_train.ipynb #e2e4476a
@@ -394,7 +397,9 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
             if not _healthy(facts): self.model.stop_training = True
 
         def save(self, epoch: int) -> None:
-            if (part := folder/'part.weights.h5').exists(): os.replace(part, folder/'best.weights.h5')
+            if (part := folder/'part.weights.h5').exists():
+                with open(part, 'rb+') as file: os.fsync(file.fileno())
+                os.replace(part, folder/'best.weights.h5')
             with undistributed(): save_state(folder/'state.npz', self.model, callbacks, history, self.mean_of_weights(epoch + 1 - averaged_from))
 
     return Keeper()
@@ -450,9 +455,11 @@ def _network(split: Split, recipe: Recipe, weights: Sequence[np.ndarray]) -> Any
 
 
 def _best_weights(split: Split, recipe: Recipe, folder: Path) -> list[np.ndarray]:
-    "The best weights that a training has left in its folder."
-    twin = three_blocks(**recipe.shape, classes=len(split.train.emotions), twin=IMAGE_SIZE)
-    with_faces(twin, split.train.images[:1]).load_weights(folder/'best.weights.h5')
+    "The best weights that a training has left in its folder. Raises `ModelError` when they are damaged."
+    twin, path = three_blocks(**recipe.shape, classes=len(split.train.emotions), twin=IMAGE_SIZE), folder/'best.weights.h5'
+    try: with_faces(twin, split.train.images[:1]).load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds for one cause
+        raise ModelError(f'{path} cannot be read as the weights of this training ({(str(error).strip().splitlines() or [type(error).__name__])[0][:150]})', f'delete the folder {folder} and train again') from None
     return twin.get_weights()
 
 
@@ -520,7 +527,7 @@ FEWEST = 100  # faces to calibrate on
 
 def held_out(faces: Faces, share: float, seed: int = 0) -> np.ndarray:
     "Which training faces (n,) bool are kept from training, to calibrate on: none when the share is under 100 faces. Raises `ParameterError`."
-    if not 0 <= share < .9: raise ParameterError(f'calibration={share!r} is no share', 'give a number between 0 and 0.9, such as 0.05')
+    if not isinstance(share, (int, float)) or not 0 <= share < .9: raise ParameterError(f'calibration={share!r} is no share', 'give a number between 0 and 0.9, such as 0.05')
     if share*len(faces) < FEWEST: return np.zeros(len(faces), bool)
     return hold_out(faces, share, seed)
 
@@ -619,6 +626,7 @@ def manifest_beside(path: Path) -> dict[str, Any]:
 def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
     "Read a saved model (safely: see `read_network`) and the manifest beside it. Raises `MissingStepError`, `ModelError`, `DataError`."
     path = require_model(path)
+    if path.stat().st_size > MOST_BYTES: raise ModelError(f'{path} is larger than {MOST_BYTES >> 20:,} MB', 'give a .keras or .h5 file of a network for faces')
     manifest = manifest_beside(path)
     known = manifest.get('files', {}).get(path.name)
     if known and known != fingerprint(np.fromfile(path, 'uint8')):
@@ -749,7 +757,7 @@ def _is_published(path: Path, run: str) -> bool:
     "Is the model at `path`, whole and with its manifest, the one of the run of this fingerprint?"
     manifest = manifest_beside(path)
     files = {path.parent/Path(file).name: mark for file, mark in manifest.get('files', {}).items()}
-    return manifest.get('fingerprint') == run and path in files and all(file.is_file() and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
+    return manifest.get('fingerprint') == run and path in files and all(file.is_file() and file.stat().st_size <= MOST_BYTES and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
 
 # %% ../nbs/02_train.ipynb #73f835a8
 def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training', scores: Mapping[str, Any] | None = None) -> Any:

@@ -14,7 +14,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from emotion_maps.pipeline import AUDIT, PHOTO, STEPS
+from emotion_maps.core import EmotionMapsError, ModelError
+from emotion_maps.pipeline import AUDIT, PHOTO, STEPS, run_steps
 
 BIN = Path(sys.executable).parent
 KILLS = int(os.environ.get("EMOTION_MAPS_KILLS", 100))
@@ -233,7 +234,20 @@ def little(tmp_path):
     (tmp_path / "models" / "best_emotion_model.keras").write_bytes(b"")
     write = f"import json, pathlib\npathlib.Path(models, 'best_emotion_model.json').write_text({json.dumps(MANIFEST)!r})\nwith open({str(tmp_path / 'ran')!r}, 'a') as file: file.write('02_train ')"
     little_notebook(folder, "02_train", "data = 'drawn'  # d\nmodels = ''  # m\noutput = ''  # o\nresume = True  # r", write)
+    made = f"from pathlib import Path\nfolder = Path(output)/{MANIFEST['run']!r}\nfolder.mkdir(parents=True, exist_ok=True)\n(folder/'scores.json').write_text('{{}}')\nwith open({str(tmp_path / 'ran')!r}, 'a') as file: file.write('03_evaluate ')"
+    little_notebook(folder, "03_evaluate", body=made)
     return tmp_path
+
+
+def three_steps(folder, **more):
+    """Train, evaluate and draw maps with the little notebooks, here: the steps that ran, and how it ended."""
+    parameters = {"models": str(folder / "models"), "output": str(folder / "output"), **more}
+    try:
+        run_steps(["train", "evaluate", "maps"], parameters, folder / "nbs")
+        ended = None
+    except EmotionMapsError as error:
+        ended = error
+    return ran(folder), ended
 
 
 def pipeline(folder, *arguments, **more):
@@ -268,6 +282,65 @@ def test_a_notebook_that_fails_stops_the_run_and_resume_goes_on_from_there(littl
     assert process.returncode == 0 and "03_evaluate" in ran(little)  # without --resume everything runs again
 
 
+def test_resume_runs_what_failed_since_and_what_has_lost_its_result(little):
+    every, folder = ["02_train", "03_evaluate", "04_activation_maps"], little / "output" / MANIFEST["run"]
+    fail = f"import os\nopen({str(little / 'ran')!r}, 'a').write('04_activation_maps ')\nassert not os.path.exists({str(little / 'disk_full')!r}), 'no space'"
+    little_notebook(little / "nbs", "04_activation_maps", body=fail)
+    assert three_steps(little) == (every, None) and three_steps(little, resume=True) == (every[:1], None)
+    (little / "disk_full").touch()
+    ran_now, ended = three_steps(little)
+    assert ran_now == every and "no space" in ended.problem and ended.kept == folder / "notebooks" / "04_activation_maps-failed.ipynb" and ended.kept.is_file()
+    assert (folder / "notebooks" / "04_activation_maps.ipynb").is_file()  # of the run before
+    (little / "disk_full").unlink()
+    assert three_steps(little, resume=True) == (["02_train", "04_activation_maps"], None) and not ended.kept.exists()
+    (folder / "scores.json").unlink()
+    assert three_steps(little, resume=True) == (every, None)
+
+
+@ONLY_UNIX
+def test_a_killed_run_keeps_the_notebooks_that_were_finished(little):
+    wait = f"import time\nopen({str(little / 'begun')!r}, 'w').close()\ntime.sleep(0 if __import__('os').path.exists({str(little / 'go')!r}) else 600)"
+    little_notebook(little / "nbs", "04_activation_maps", body=wait)
+    process = pipeline(little, "run", start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (little / "begun").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    assert {"02_train.ipynb", "03_evaluate.ipynb"} <= {path.name for path in (little / "output" / MANIFEST["run"] / "notebooks").iterdir()}
+    (little / "go").touch()
+    ran(little)
+    assert three_steps(little, resume=True)[1] is None
+    assert [path.name for path in (little / "output").iterdir()] == [MANIFEST["run"]]
+
+
+@ONLY_UNIX
+def test_of_two_runs_that_train_one_network_the_second_waits(little):
+    names = str(little / "ran")
+    slow = f"import json, pathlib, time\nopen({names!r}, 'a').write(f'train{{seed}} ')\npathlib.Path(models, 'best_emotion_model.json').write_text(json.dumps({MANIFEST!r} | {{'run': f'drawn-{{seed}}', 'fingerprint': str(seed)}}))\ntime.sleep(2)"
+    little_notebook(little / "nbs", "02_train", "data = 'drawn'  # d\nmodels = ''  # m\noutput = ''  # o\nseed = 0  # s", slow)
+    read = f"import json, pathlib\nopen({names!r}, 'a').write('evaluate' + json.loads(pathlib.Path(model).with_suffix('.json').read_text())['fingerprint'] + ' ')"
+    little_notebook(little / "nbs", "03_evaluate", body=read)
+    code = "import sys; from emotion_maps.pipeline import run_steps; print(run_steps(['train', 'evaluate'], {'models': sys.argv[1], 'output': sys.argv[2], 'seed': int(sys.argv[3])}, sys.argv[4]))"
+    both = [subprocess.Popen([sys.executable, "-c", code, little / "models", little / "output", str(seed), little / "nbs"], stdout=subprocess.PIPE, text=True) for seed in (1, 2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0] and ["waiting until it has finished" in text for text in said].count(True) == 1
+    assert [text.strip().endswith(f"drawn-{seed}") for seed, text in enumerate(said, 1)] == [True, True]
+    words = ran(little)
+    assert words in (["train1", "evaluate1", "train2", "evaluate2"], ["train2", "evaluate2", "train1", "evaluate1"])
+
+
+def test_a_network_that_is_replaced_in_the_middle_of_a_run_is_noticed(little):
+    replace = f"from pathlib import Path\nPath({str(little / 'models' / 'best_emotion_model.json')!r}).write_text({json.dumps(MANIFEST | {'run': 'drawn-other'})!r})\nopen({str(little / 'ran')!r}, 'a').write('03_evaluate ')"
+    little_notebook(little / "nbs", "03_evaluate", body=replace)
+    words, ended = three_steps(little)
+    assert words == ["02_train", "03_evaluate"] and isinstance(ended, ModelError) and "another training" in ended.problem and "--name" in ended.remedy
+    assert (little / "output" / MANIFEST["run"] / "notebooks" / "03_evaluate.ipynb").is_file()
+
+
 @ONLY_UNIX
 def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(little):
     little_notebook(little / "nbs", "01_data", body=f"import os, time\nopen({str(little / 'ran')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
@@ -280,7 +353,7 @@ def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(little):
     kernel = int((little / "ran").read_text())
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Stopped" in errors and "goes on" in errors and "Traceback" not in errors, errors
+    assert process.returncode == 130 and "Stopped. The same command starts again." in errors and "Traceback" not in errors, errors
     for _ in range(200):
         if not Path(f"/proc/{kernel}").exists() or "Z" in Path(f"/proc/{kernel}/stat").read_text().split()[2]:
             break

@@ -374,16 +374,72 @@ def test_a_damaged_state_of_a_training_says_what_to_delete(tmp_path):
             saved_history(tmp_path / "state.npz")
 
 
+def test_a_state_that_is_not_of_this_training_says_what_to_delete(tmp_path):
+    import json as text
+
+    from emotion_maps.train import fit, recipe_from
+
+    split, recipe = split_faces(load_faces("drawn:140,70")), recipe_from("quick", epochs=2, filters=(2, 3, 4), dense=(4,))
+    fit(split, recipe_from("quick", epochs=1, filters=(2, 3, 4), dense=(4,)), tmp_path)
+    whole = dict(np.load(tmp_path / "state.npz"))
+    facts = text.loads(str(whole["facts"]))
+    lacking = {name: array for name, array in whole.items() if name != "variable0002"}
+    for arrays in (lacking, whole | {"variable0000": np.zeros(3, "float32")}, whole | {"facts": np.array(text.dumps(facts | {"history": [{"epoch": 1}]}))},
+                   whole | {"facts": np.array(text.dumps(facts | {"memory": [{} for _ in facts["memory"]]}))}):
+        np.savez(tmp_path / "state.npz", **arrays)
+        with pytest.raises(ModelError, match="state.npz.*elete the folder"):
+            fit(split, recipe, tmp_path)
+    np.savez(tmp_path / "state.npz", **whole)
+    (tmp_path / "best.weights.h5").write_bytes((tmp_path / "best.weights.h5").read_bytes()[:1000])
+    with pytest.raises(ModelError, match="best.weights.h5.*elete the folder"):
+        fit(split, recipe_from("quick", epochs=1, filters=(2, 3, 4), dense=(4,)), tmp_path)
+
+
+def test_a_model_file_larger_than_any_network_is_not_read(tmp_path):
+    with open(tmp_path / "large.keras", "wb") as file:
+        file.truncate(6 << 30)  # takes no room
+    (tmp_path / "large.json").write_text('{"files": {"large.keras": "0"}}')
+    from emotion_maps.train import load_trained
+    with pytest.raises(ModelError, match="large.keras is larger"):
+        load_trained(tmp_path / "large.keras")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_under_the_name_of_a_table_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fer2013.csv")
+    with pytest.raises(DataError, match="no folder train/"):
+        load_faces(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"names": np.array("x")}, {"emotions": np.array(5)}, {"probabilities": np.full((105, 7), "x")}, {"probabilities": np.zeros((105, 7))},
+                                   {"probabilities": -np.ones((105, 7))}, {"probabilities": np.full((105, 7), np.inf)}])
+def test_probabilities_that_are_none_are_refused(tmp_path, wrong):
+    from emotion_maps.audit import audit
+    faces = load_faces("drawn:70,35")
+    np.savez(tmp_path / "p.npz", **{"names": faces.names, "emotions": np.array(faces.emotions), "probabilities": np.full((105, 7), 1 / 7)} | wrong)
+    with pytest.raises(DataError):
+        audit(faces, "doubtful_label", tmp_path / "p.npz")
+
+
+def test_a_thousand_nearly_identical_images_do_not_make_half_a_million_pairs():
+    from emotion_maps.audit import MOST_PARTNERS, candidate_pairs
+    images, chance = load_faces("drawn:700,350").images, np.random.default_rng(0)
+    copies = np.clip(images[0].astype(int) + chance.integers(-2, 3, (600, 48, 48)), 0, 255).astype("uint8")
+    pairs = candidate_pairs(np.concatenate([images, copies]))
+    among = pairs[(pairs[:, 0] >= len(images)) & (pairs[:, 2] == 0)]
+    assert len(among) <= 600 * MOST_PARTNERS * 9 and {*among[:, 1].tolist()} >= {*range(len(images) + 1, len(images) + 600)}  # each is still tied to one before it
+
+
 @pytest.mark.parametrize("content", [{"accuracy": 1.}, {"accuracy": .5, "interval": [1], "n": 1, "macro_f1": "x"}, [], {"accuracy": .5, "interval": 3}])
 def test_damaged_scores_do_not_stop_the_summary_with_a_traceback(tmp_path, content):
-    from emotion_maps.pipeline import newest_scores, summary_page
+    from emotion_maps.pipeline import scores_in, summary_page
 
     write_json(tmp_path / "scores.json", content)
     with pytest.raises(DataError, match="scores.json"):
         summary_page(tmp_path, {"run": "a"})
     if "verdict" not in content:
         with pytest.raises(DataError, match="scores.json"):
-            newest_scores(tmp_path)
+            scores_in(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
