@@ -134,6 +134,13 @@ def jpeg(luck, folder):
     if luck.random() < .2:  # a size that its pixels cannot have
         place = content.find(b"\xff\xc0") + 5
         content = content[:place] + struct.pack(">HH", luck.choice([0, 1, 30_000, 65_535]), luck.choice([0, 1, 30_000, 65_535])) + content[place + 4:]
+    if luck.random() < .1:  # a last scan that comes again and again, and goes over all pixels each time
+        from PIL import Image
+        target = io.BytesIO()
+        Image.new("L", luck.choice([(48, 48), (2000, 2000)]), 90).save(target, "JPEG", progressive=True)
+        content = target.getvalue()
+        last = content.rfind(b"\xff\xda")
+        return photo_or_face(luck, folder, content[:-2] + content[last:last + 10] * luck.choice([5, 90, 20_000]) + content[-2:], ".jpg")
     return photo_or_face(luck, folder, content if luck.random() < .1 else damaged(luck, content), luck.choice([".jpg", ".jpeg", ".png"]))
 
 
@@ -155,7 +162,17 @@ def huge_picture(luck, folder):
     return photo_or_face(luck, folder, png(*form), ".png")
 
 
+def tiff(side, compression=8):
+    """A TIFF of 48 × 48 pixels in one tile of any size."""
+    content = zlib.compress(bytes(side * side)) if side < 5000 else zlib.compress(b"")
+    tags = [(256, 48), (257, 48), (258, 8), (259, compression), (262, 1), (277, 1), (322, side), (323, side), (324, 10 + 12 * 10 + 4), (325, len(content))]
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4) + content
+
+
 def other_picture(luck, folder):
+    if luck.random() < .15:
+        content = tiff(luck.choice([48, 64, 1008, 20_000, 60_000, 2**31]), luck.choice([8, 8, 7, 1]))
+        return photo_or_face(luck, folder, content if luck.random() < .7 else damaged(luck, content), ".tif")
     form = luck.choice(["BMP", "GIF", "TIFF", "WEBP", "PPM"])
     return photo_or_face(luck, folder, damaged(luck, picture(luck, form)), f".{form.lower()}")
 
@@ -215,6 +232,10 @@ def folder_tree(luck, folder):
                 deep = where.joinpath(*["d"] * luck.choice([3, 50]))
                 deep.mkdir(parents=True)
                 (deep / "a.png").write_bytes(picture(luck))
+    if luck.random() < .1:  # no folders of faces at all, and a pipe under the name of a table
+        shutil.rmtree(root)
+        root.mkdir()
+        os.mkfifo(root / luck.choice(["fer2013.csv", "a.csv"]))
     return load(luck, root)
 
 
@@ -430,9 +451,13 @@ def atlas_file(luck, folder):
     atlas = small_atlas()
     path = atlas.save(folder / "atlas.parquet")
     arrays = next(folder.glob("*.npz"))
-    how = luck.randrange(6)
+    how = luck.randrange(7)
     if how == 0:
         path.write_bytes(damaged(luck, path.read_bytes()))
+    elif how == 6:  # a word of many letters, written once, in each of many rows
+        words = pa.DictionaryArray.from_arrays(np.zeros(100_000, "int8"), ["x" * 100_000])
+        rows = pa.table({"layer": ["a"] * 100_000, "filter": np.arange(100_000), "region": words, "enrichment": np.ones(100_000), "emotion": words, "dead": np.zeros(100_000, bool)})
+        parquet.write_table(rows.replace_schema_metadata({b"emotion_maps": json.dumps({"layers": ["a"], "emotions": [], "arrays": arrays.name}).encode()}), path, store_schema=False)
     elif how == 1:
         arrays.write_bytes(npz_bytes(luck, {"mean_map|a": np.ones((2, 4, 4)), "images": np.zeros((3, 48, 48), "uint8")}))
     elif how == 2:
@@ -518,39 +543,68 @@ def scores_file(luck, folder):
 
 
 def full_disk(luck, folder):
-    """A disk that is full after some bytes: what was there stays whole, and nothing half written is left."""
+    """A disk that is full after some bytes: each file is the old one or the whole new one, and nothing half written is left."""
     from emotion_maps.core import save_figure, write_json
     from emotion_maps.data import load_faces
     from matplotlib.figure import Figure
-    which, old = luck.randrange(4), folder / "kept"
-    target = folder / {0: "kept.json", 1: "kept.png", 2: "kept.parquet", 3: "cache"}[which]
+    which = luck.randrange(4)
+    target = folder / ("kept.json", "kept.png", "kept.parquet", "cache")[which]
     figure = Figure()
     figure.subplots().plot(np.random.default_rng(0).random(300))
-    write = {0: lambda: write_json(target, list(range(20_000))), 1: lambda: save_figure(figure, target), 2: lambda: small_atlas().save(target),
-             3: lambda: load_faces("drawn:14,14", cache=target)}[which]
+    write = (lambda path: write_json(path, list(range(20_000))), lambda path: save_figure(figure, path), lambda path: small_atlas().save(path), lambda path: load_faces("drawn:14,14", cache=path))[which]
+    faces = load_faces("drawn:14,14", cache=False).fingerprint
+    with tempfile.TemporaryDirectory() as elsewhere:
+        write(Path(elsewhere) / target.name)
+        wanted = {path.name: path.read_bytes() for path in Path(elsewhere).rglob("*") if path.is_file()}
     if which < 3:
         target.write_bytes(b"what was there before")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def act():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (luck.choice([0, 1, 100, 1000, 5000, 20_000, 10**9]), resource.RLIM_INFINITY))
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                write()
+                write(target)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def after():
-        for path, content in before.items():
-            assert path.read_bytes()[:4] in (content[:4], b"[\n 0", b"\x89PNG", b"PAR1"), f"{path.name} is half written"
-    return Attempt(act, "kept" if old else "", after)
+        if which == 3:
+            assert load_faces("drawn:14,14", cache=target).fingerprint == faces, "what was cached is not what was drawn"
+            return
+        for path in folder.iterdir():
+            assert path.read_bytes() in (b"what was there before", wanted.get(path.name)), f"{path.name} is half written"
+    return Attempt(act, target.name.partition(".")[0], after)
+
+
+def audit_file(luck, folder):
+    """The table of an audit, and a file of probabilities to check labels with."""
+    import pyarrow as pa
+    from pyarrow import parquet
+    from emotion_maps.audit import audit, read_audit, read_probabilities, save_audit
+    from emotion_maps.data import load_faces
+    faces = load_faces("drawn:14,14", cache=False)
+    if luck.random() < .5:
+        path = folder / "audit.parquet"
+        save_audit(audit(faces, ["repeat", "blank"]), path)
+        if luck.random() < .6:
+            path.write_bytes(damaged(luck, path.read_bytes()))
+        elif luck.random() < .5:  # words that are written once and stand in every row; rows that take no room
+            column = luck.choice([lambda: pa.DictionaryArray.from_arrays(np.zeros(10**6, "int8"), ["x" * luck.choice([10, 10_000])]), lambda: pa.array(np.zeros(10**8, bool))])()
+            parquet.write_table(pa.table({"name": column}), path, store_schema=False)
+        else:
+            table = parquet.read_table(path)
+            parquet.write_table(table.replace_schema_metadata({b"PANDAS_ATTRS": json_bytes(luck, {"audit": {"fingerprint": "a", "images": 1, "parts": {}, "reasons": []}})}), path)
+        return Attempt(lambda: read_audit(path), path.name)
+    path = folder / "probabilities.npz"
+    path.write_bytes(npz_bytes(luck, {"names": faces.names, "emotions": np.array(faces.emotions), "probabilities": np.full((len(faces), 7), 1 / 7, "float32")}))
+    return Attempt(lambda: read_probabilities(path, faces), path.name)
 
 
 DATA_KINDS = {"jpeg": jpeg, "png": png_file, "huge picture": huge_picture, "other picture": other_picture, "folder": folder_tree, "no permission": no_permission, "zip": zip_file,
               "zip bomb of a table": table_bomb, "csv": csv_file, "ten million fields": endless_line, "cache": cache_entry, "odd name": odd_name, "atlas": atlas_file,
-              "array file": array_file, "manifest": manifest_file, "scores": scores_file, "full disk": full_disk}
-SLOW = {"huge picture": .03, "zip bomb of a table": .01, "ten million fields": .02, "zip": .5, "no permission": .4}  # how often they have their turn; the others, each time
+              "array file": array_file, "manifest": manifest_file, "scores": scores_file, "audit": audit_file, "full disk": full_disk}
+SLOW = {"huge picture": .03, "zip bomb of a table": .01, "ten million fields": .02, "zip": .5, "no permission": .4, "audit": .4}  # how often they have their turn; the others, each time
 
 
 # ---- model files ---------------------------------------------------------------------------------------------------
@@ -569,8 +623,12 @@ LAMBDA = {"class_name": "Lambda", "config": {"name": "evil", "function": {"class
 
 def odd_network(luck, config):
     """A network's description with something in it that should not be there."""
-    how, layers = luck.randrange(6), config["config"]["layers"]
+    how, layers = luck.randrange(7), config["config"]["layers"]
     layer = luck.choice(layers)
+    if how == 6:  # a chain of very many layers
+        first = {"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_shape": [None, 48, 48, 1], "name": "images"}, "registered_name": None}
+        many = [{"module": "keras.layers", "class_name": "Dropout", "config": {"rate": .1, "name": f"d{number}"}, "registered_name": None} for number in range(luck.choice([20, 250, 5000]))]
+        return {"module": "keras", "class_name": "Sequential", "config": {"name": "chain", "layers": [first, *many]}, "registered_name": None}
     if how == 0:
         layer |= {"class_name": luck.choice(["Lambda", "TFSMLayer", "TorchModuleWrapper", "StringLookup", "Evil", "os.system", "", None, 3, "function"])}
     elif how == 1:
@@ -614,7 +672,7 @@ def keras_file(luck, folder, healthy):
 
 def h5_file(luck, folder, healthy):
     import h5py
-    path, how = folder / "stranger.h5", luck.randrange(6)
+    path, how = folder / "stranger.h5", luck.randrange(8)
     path.write_bytes(healthy[".h5"] if how > 1 else damaged(luck, healthy[".h5"]))
     if how > 1:
         with h5py.File(path, "r+") as file:
@@ -628,6 +686,16 @@ def h5_file(luck, folder, healthy):
                 name = luck.choice([name for name in list_datasets(file)])
                 del file[name]
                 file.create_dataset(name, (100_000, 100_000), "f4", chunks=(1000, 1000), compression="gzip")
+            elif how == 6:  # weights that were never written
+                name = luck.choice([name for name in list_datasets(file)])
+                shape = file[name].shape
+                del file[name]
+                file.create_dataset(name, luck.choice([shape, (20_000, 20_000)]), "f4", chunks=True)
+            elif how == 7:  # groups with two names a level
+                group = file.create_group("deep")
+                for _ in range(luck.choice([3, 40])):
+                    below = group.create_group("a")
+                    group["b"], group = below, below
             else:
                 file.attrs["model_config"] = json.dumps(odd_network(luck, json.loads(file.attrs["model_config"])))
     return path
@@ -708,7 +776,10 @@ def forget_peak():
 
 def tried(make, memory_limit, folder, *given):
     """Make an input, try it, measure it: (outcome, what happened, seconds, MB)."""
-    attempt = make(*given)
+    try:
+        attempt = make(*given)
+    except Exception:
+        return ["violation", "the input could not be made: " + traceback.format_exc()[-1500:], 0, 0]
     forget_peak()
     before, started = peak(), time.process_time()
     outcome, text = judge(attempt, folder)

@@ -158,7 +158,7 @@ def run_step(notebook: str | Path, target: str | Path, parameters: Mapping[str, 
                                            extra_arguments=['--IPKernelApp.log_level=50'])  # its messages are in the notebook
         except papermill.PapermillExecutionError as error:
             message = ANSI.sub('', error.evalue)
-            first = (message.strip().splitlines() or [''])[0][:300]
+            first = (message.strip().splitlines() or [''])[0][:300].rstrip('.')
             failure = StepFailed(f'{notebook.name}, cell {_cell_number(notebook, error.cell_index, bool(parameters))}: {error.ename}: {first}', error.ename, message, failed)
         except DeadKernelError:
             failure = StepFailed(f'{notebook.name}: its kernel died, as it does when memory runs out or somebody ends the process', 'DeadKernelError', 'the kernel died', failed)
