@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STABLE', 'TRANSPLANTS', 'Evidence', 'region_evidence', 'density_table', 'holm', 'verdicts', 'answer_figure',
-           'shuffled_labels', 'write_csv', 'named_shares', 'region_profiles', 'profiles_figure', 'lay_over',
-           'transplant', 'follow', 'follow_figure', 'control_in_words', 'answer_in_words']
+           'named_shares', 'region_profiles', 'profiles_figure', 'lay_over', 'transplant', 'follow', 'follow_figure',
+           'control_in_words', 'answer_in_words']
 
 # %% ../nbs/05c_answer.ipynb #8494121d
 from collections.abc import Mapping, Sequence
@@ -146,24 +146,6 @@ def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
     return figure
 
 # %% ../nbs/05c_answer.ipynb #c1cecba9
-def shuffled_labels(faces: Any, seed: int = 0) -> Any:
-    "The same faces with their labels drawn anew without replacement: as many of each emotion, none of the meaning."
-    from dataclasses import replace
-    return replace(faces, labels=np.random.default_rng(seed).permutation(faces.labels), source='')
-
-
-def write_csv(faces: Any, path: str | Path) -> Path:
-    "Write faces as a FER2013-like CSV (emotion, pixels, Usage), whole or not at all, so that any step can read them."
-    from emotion_maps.core import write_whole
-    from emotion_maps.data import CSV_CODES
-    codes = [CSV_CODES.index(emotion) for emotion in faces.emotions]
-    with write_whole(path) as part, open(part, 'w', encoding='utf-8') as file:
-        file.write('emotion,pixels,Usage\n')
-        for image, label, usage in zip(faces.images, faces.labels, faces.usage):
-            file.write(f'{codes[label]},{" ".join(map(str, image.ravel()))},{"Training" if usage.lower().startswith("train") else "PublicTest"}\n')
-    return Path(path)
-
-
 def named_shares(atlas_table: 'pandas.DataFrame') -> 'pandas.Series':
     "The share of each layer's live filters that are named after a region."
     live = atlas_table[~atlas_table['dead']]

@@ -29,7 +29,7 @@ from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, c
 from .attribution import METHODS, attribute, attribution_tile, class_scores
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import EMOTIONS, OUTSIDE, REGIONS, DataError, EmotionMapsError, ModelError, ParameterError, choose, progress
-from .filter_atlas import FilterAtlas, favourites_picture, on_grid, regions_of_faces
+from .filter_atlas import FilterAtlas, favourites_picture, on_grid, optimised_parts, regions_of_faces
 
 if TYPE_CHECKING:
     import keras
@@ -329,7 +329,7 @@ def card_html(row: Any, emotions: Sequence[str]) -> str:
 def card_pictures(atlas: FilterAtlas, layer: str, number: int) -> dict[str, tuple[str, bytes]]:
     "The pictures of a filter's card: `{name: (words, PNG)}`."
     found = {'favourites': ('favourite patches', png(favourites_picture(atlas, layer, number)))}
-    if f'optimised/{layer}' in atlas.arrays: found['optimised'] = 'what excites it most', png(atlas.arrays[f'optimised/{layer}'][number])
+    if (best := optimised_parts(atlas, layer)) is not None: found['optimised'] = 'what excites it most', png(best[number])
     return found
 
 # %% ../nbs/06_browse.ipynb #80fecf3a

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture', 'to_gray', 'check_picture', 'decode_image',
-           'usage_of', 'cache_folder', 'load_faces', 'identical_groups', 'copies_in', 'Split', 'hold_out',
+           'usage_of', 'write_csv', 'cache_folder', 'load_faces', 'identical_groups', 'copies_in', 'Split', 'hold_out',
            'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
@@ -34,7 +34,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .core import EMOTIONS, IMAGE_SIZE, DataError, ParameterError, Progress, choose, find_path, fingerprint, place
+from .core import EMOTIONS, IMAGE_SIZE, DataError, ParameterError, Progress, choose, find_path, fingerprint, place, write_whole
 
 # %% ../nbs/01_data.ipynb #09621fef
 _USAGES = ('Training', 'PublicTest', 'PrivateTest')
@@ -484,6 +484,18 @@ def _from_csv(stream: BinaryIO, size: int, where: str, emotions: tuple[str, ...]
     order = sorted(range(len(names)), key=names.__getitem__)
     images = np.frombuffer(pixels, 'uint8').reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     return _kept([names[i] for i in order], images[order], [labels[i] for i in order], where, chosen, skipped)
+
+# %% ../nbs/01_data.ipynb #15490c3c
+def write_csv(faces: Faces, path: str | Path) -> Path:
+    "Write faces as a CSV like FER2013's (emotion, pixels, Usage), whole or not at all: the path. What is no training face becomes PublicTest. Raises `DataError` for emotions that FER2013 does not have, `WritingError`."
+    strangers = [name for name in faces.emotions if name not in CSV_CODES]
+    if strangers: raise DataError(f'A table like FER2013\'s has no emotion called {", ".join(strangers)}', f'write faces of {", ".join(CSV_CODES)}')
+    codes = [CSV_CODES.index(emotion) for emotion in faces.emotions]
+    with write_whole(path) as part, open(part, 'w', encoding='utf-8') as file:
+        file.write('emotion,pixels,Usage\n')
+        for image, label, usage in zip(faces.images, faces.labels, faces.usage):
+            file.write(f'{codes[label]},{" ".join(map(str, image.ravel()))},{"Training" if usage.lower().startswith("train") else "PublicTest"}\n')
+    return Path(path)
 
 # %% ../nbs/01_data.ipynb #38889692
 _CSV_NAMES = ('fer2013.csv', 'icml_face_data.csv')

@@ -8,9 +8,9 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
            'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'Sight', 'ReceptiveField', 'receptive_fields', 'coverage', 'on_grid',
            'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve', 'best_of',
            'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas',
-           'favourite_patches', 'middle_window', 'favourites_picture', 'filter_card', 'regions_figure',
-           'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics', 'load_statistics',
-           'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
+           'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture', 'filter_card',
+           'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics',
+           'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
@@ -507,6 +507,15 @@ def middle_window(seen: ReceptiveField, cells: tuple[int, int], size: tuple[int,
     return tuple(slice(max(start, 0), min(start + wide, pixels)) for start, wide, pixels in zip(starts, seen.size, size))
 
 
+def optimised_parts(atlas: FilterAtlas, layer: str) -> np.ndarray | None:
+    "What each filter of a layer sees of the image that excites it most, `(filters, height, width) uint8` (gray); None before 05a_optimised_images."
+    images = atlas.arrays.get(f'optimised/{layer}')
+    if images is None: return None
+    seen = ReceptiveField(*(Sight(*values) for values in atlas.about['receptive_fields'][layer]))
+    rows, columns = middle_window(seen, atlas.arrays[f'mean_map/{layer}'].shape[:2], images.shape[1:3])
+    return images[:, rows, columns]
+
+
 def favourites_picture(atlas: FilterAtlas, layer: str, number: int) -> np.ndarray:
     "A filter's favourite patches, best first, as many across as down, white between: `(height, width) uint8`."
     patches = favourite_patches(atlas, layer, number)
@@ -541,9 +550,8 @@ def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence
         axes.set_title(f'its map on face {atlas.arrays["image_numbers"][atlas.arrays[f"favourites/{layer}"][number, rank, 0]]}', fontsize=7)
     places[4].imshow(mean, cmap='inferno', vmin=0)
     places[4].set_title('mean over all faces', fontsize=7)
-    if f'optimised/{layer}' in atlas.arrays:
-        image = atlas.arrays[f'optimised/{layer}'][number]
-        places[5].imshow(image[middle_window(seen, mean.shape, image.shape[:2])], cmap='gray', vmin=0, vmax=255)
+    if (best := optimised_parts(atlas, layer)) is not None:
+        places[5].imshow(best[number], cmap='gray', vmin=0, vmax=255)
         places[5].set_title('what excites it most', fontsize=7)
     for axes in places: axes.axis('off')
 

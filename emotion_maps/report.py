@@ -30,7 +30,7 @@ from .answer import control_in_words
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
 from .data import Faces, load_faces
 from .evaluate import accuracy_interval
-from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches
+from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts
 from .recipes import USES
 from .train import Trained, faces_of, run_folder, training_command
 
@@ -334,7 +334,7 @@ def _atlas_blocks(atlas: FilterAtlas, layer: str, number: int, patches: bool, dr
     scaled = np.round(mean/np.maximum(mean.max((0, 1)), 1e-30)*255).transpose(2, 0, 1)
     averages, known = average_patches(atlas, layer, drawn)
     blocks = {f'mean-{number}': packed(scaled), f'patch-{number}': packed(averages)}
-    if f'optimised/{layer}' in atlas.arrays: blocks[f'best-{number}'] = packed(atlas.arrays[f'optimised/{layer}'])
+    if (best := optimised_parts(atlas, layer)) is not None: blocks[f'best-{number}'] = packed(best)
     if patches: blocks[f'favourites-{number}'] = packed(np.stack([np.stack(favourite_patches(atlas, layer, filter)) for filter in range(len(known))]))
     return blocks, known.tolist()
 
@@ -357,6 +357,7 @@ def browser_data(trained: Trained, atlas: FilterAtlas | None, shown: ShownFaces,
         own, known = _atlas_blocks(atlas, layer, number, patches, drawn) if atlas else ({}, [])
         facts, blocks[f'maps-{number}'] = _layer_data(maps, layer, first, _window(atlas, layer) if atlas else (0, 0), known)
         blocks |= own
+        if atlas and (best := optimised_parts(atlas, layer)) is not None: facts['best'] = best.shape[1:3]
         layers.append(facts)
         first += len(facts['high'])
     faces = [{'name': name, 'short': short, 'label': label, 'answer': plain_column(answer.tolist()) if named else []} for name, short, label, answer in zip(shown.names, shown.short, shown.labels, answers)]

@@ -9,7 +9,8 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint',
            'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned',
-           'train', 'publish', 'curves_figure', 'training_command', 'write_result', 'demo_training']
+           'some_faces', 'with_shuffled_labels', 'train', 'publish', 'curves_figure', 'training_command',
+           'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -607,7 +608,7 @@ def require_model(path: str | Path) -> Path:
     raise MissingStepError(f'There is no trained model at {path}', 'train one first (`emotion-maps train`, or papermill nbs/02_train.ipynb out.ipynb), name another, or take the shipped one: model=default')
 
 
-MANIFEST = {**dict.fromkeys(('run', 'fingerprint', 'data', 'data_fingerprint', 'split', 'note', 'unreadable', 'preset', 'precision', 'backend', 'name'), str), 'seed': int, 'emotions': list, 'history': list,
+MANIFEST = {**dict.fromkeys(('run', 'fingerprint', 'data', 'data_fingerprint', 'split', 'note', 'unreadable', 'preset', 'precision', 'backend', 'name'), str), 'seed': int, 'train_faces': int, 'shuffle_labels': bool, 'emotions': list, 'history': list,
             **dict.fromkeys(('files', 'calibration', 'parameters', 'faces', 'scores', 'versions'), dict), 'validation': (int, float), 'duration_seconds': (int, float)}  # what kind of value each name has
 
 
@@ -672,6 +673,18 @@ def cleaned(faces: Faces, learnt: Faces, reasons: str | Sequence[str], probabili
     return kept, {'reasons': list(reasons), 'left_out': len(learnt) - len(kept), **({'probabilities': Path(probabilities).name} if probabilities else {})}
 
 
+def some_faces(faces: Faces, count: int | None, seed: int = 0) -> Faces:
+    "About `count` of the faces, drawn by chance, of each emotion its share; all of them for None. Raises `ParameterError`."
+    if count is None: return faces
+    if not isinstance(count, int) or not len(faces.emotions) <= count <= len(faces): raise ParameterError(f'train_faces={count!r} cannot be', f'give a whole number from {len(faces.emotions)} to {len(faces)}, or leave it out for all')
+    return faces if count == len(faces) else faces[hold_out(faces, count/len(faces), seed)]
+
+
+def with_shuffled_labels(faces: Faces, seed: int = 0) -> Faces:
+    "The same faces with their labels dealt out anew: as many of each emotion, none of the meaning (Zhang et al. 2017)."
+    return replace(faces, labels=np.random.default_rng(seed).permutation(faces.labels))
+
+
 def _given(network: str | Path | Trained, role: str) -> Trained:
     "A network to start or to learn from, as it is or read from its file. Raises as `load_trained`."
     if isinstance(network, Trained): return network
@@ -693,10 +706,10 @@ def _require_name(name: str) -> str:
 
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
           split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path | Trained = '', teacher: str | Path | Trained = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
-          clean: str | Sequence[str] = '', probabilities: str | Path = '', callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
+          clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
     """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `ProcessLostError`.
 
-    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `processes` train together when each of them calls this (see `start_processes`)."""
+    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
     drawn = str(data).split(':')[0] == 'drawn'
     preset = preset or ('quick' if drawn else 'best')
@@ -709,12 +722,15 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     held = held_out(parts.train, calibration, held_seed)
     learnt, cleaning = parts.train[~held], {}
     if clean: learnt, cleaning = cleaned(faces, learnt, clean, probabilities)
+    learnt = some_faces(learnt, train_faces, seed)
+    if shuffle_labels: learnt = with_shuffled_labels(learnt, seed)
+    other_faces = {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
     taught = None
     if teacher:
         teacher = _given(teacher, 'teacher')
         quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
         taught = teaching(quick, learnt, recipe.teacher_share)
-    run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if clean else [])])
+    run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return load_trained(path)
     folder = path.parent/'runs'/run
     with alone(folder) if process_number() == 0 else nullcontext():  # another training may be making the very same
@@ -727,7 +743,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
             'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': 'kaggle' if data == 'kaggle' else faces.source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
             'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network and network.path},
-            'calibration': {'share': calibration, 'seed': held_seed, **calibrated}, **({'clean': cleaning} if clean else {}),
+            'calibration': {'share': calibration, 'seed': held_seed, **calibrated}, **other_faces,
             'parameters': asdict(recipe), 'precision': policy, 'backend': backend_name(), 'versions': versions(), 'accelerators': list(accelerators()), 'processes': processes,
             'faces': {'train': len(learnt), 'validation': len(parts.validation), 'test': len(parts.test)},
             'scores': scores, 'history': history, 'duration_seconds': round(sum(epoch['seconds'] for epoch in history), 1), 'peak_memory_mb': peak_memory()}
@@ -795,6 +811,7 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     given |= {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and value != json.loads(json.dumps(usual[name]))}
     given |= {name: said(manifest[name]) for name in ('start', 'teacher') if name in manifest}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
+    given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
     given |= {name: told[name] for name, value in {'validation': .1, 'unreadable': 'refuse', 'seed': 0, 'calibration': .05, 'name': MODEL_NAME}.items() if told.get(name, value) != value}
     words = [f'-p {name} {",".join(map(str, value)) if isinstance(value, list) else value}' for name, value in given.items()]

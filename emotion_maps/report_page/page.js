@@ -205,8 +205,8 @@
     }
     const [best, patch, mean, favourites] = await Promise.all(['best', 'patch', 'mean', 'favourites'].map(kind => unpack(`${kind}-${chosen}`)));
     if (state.layer !== chosen || state.filter !== filter) return;
-    const pictures = [], side = data.side, [tall, wide] = layer.window;
-    if (best) pictures.push(picture('the image that excites it most', side, side, nth(best, filter, side * side)));
+    const pictures = [], [tall, wide] = layer.window;
+    if (best) pictures.push(picture('what excites it most', layer.best[1], layer.best[0], nth(best, filter, layer.best[0] * layer.best[1])));
     if (patch && layer.patches[filter]) pictures.push(picture(`average of its favourite places, ${tall} × ${wide} pixels`, wide, tall, nth(patch, filter, tall * wide)));
     if (mean) {
       const canvas = make('canvas', {role: 'img', 'aria-label': 'its mean map over all faces'}), bytes = nth(mean, filter, layer.height * layer.width), table = data.tables[state.colours];
