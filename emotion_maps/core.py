@@ -254,9 +254,10 @@ def alone(folder: str | Path, name: str = '') -> Iterator[None]:
         except OSError as error: raise WritingError(f'{folder} cannot be written ({error.strerror})', 'name a folder that can be written') from None
         with lock:
             try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 print(f'Another process is at work on {path.parent/name if name else folder}: waiting until it has finished.', flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError: pass  # a disk, perhaps over the network, that knows no locks
             if not _is_at(lock, path): continue  # the holder before has removed the folder: whoever comes now locks another file
             yield
             return

@@ -14,6 +14,7 @@ import argparse
 import ast
 import html
 import json
+import logging
 import os
 import re
 import shutil
@@ -150,6 +151,7 @@ def run_step(notebook: str | Path, target: str | Path, parameters: Mapping[str, 
     declared = step_parameters(notebook)
     for name, value in parameters.items(): check_parameter(name, value, {parameter.name: parameter.default for parameter in declared.values()})
     failed = _failed(target)
+    logging.getLogger('papermill').setLevel(logging.CRITICAL)  # what goes wrong is said here, once
     with write_whole(target) as part:
         failed.unlink(missing_ok=True)
         try:
