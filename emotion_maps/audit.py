@@ -12,7 +12,7 @@ __all__ = ['REASONS', 'COLUMNS', 'TEST_PARTS', 'CANDIDATE', 'MOST_PARTNERS', 'NE
            'save_audit', 'read_audit', 'keep_audit', 'audit_command', 'Cleaned', 'clean', 'cleaning_table']
 
 # %% ../nbs/01b_audit.ipynb #a4d897e5
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -535,7 +535,7 @@ class Audit(NamedTuple):
 def chosen_reasons(reasons: Sequence[str] | str | None) -> tuple[str, ...]:
     "Names of reasons, given as a list or as 'repeat,leak'; None: all. Raises `ParameterError`."
     if reasons is None: return tuple(REASONS)
-    if not isinstance(reasons, (str, list, tuple)): raise ParameterError(f'reasons={reasons!r} names no reasons', "give a list such as ['repeat', 'leak']")
+    if not isinstance(reasons, Iterable): raise ParameterError(f'reasons={reasons!r} names no reasons', "give a list such as ['repeat', 'leak']")
     names = [name.strip() for name in reasons.split(',')] if isinstance(reasons, str) else list(reasons)
     return tuple(dict.fromkeys(choose(name, REASONS, 'reason') for name in names))
 

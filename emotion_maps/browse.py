@@ -292,12 +292,12 @@ class Drawing:
 BLUE, ORANGE = '#0072b2', '#d55e00'
 
 
-def bars(title: str, values: dict[str, float], start: float, text: str, most: float | None = None) -> str:
-    "A table of horizontal bars from `start` as HTML, values written beside their names by the format `text`; what lies below `start` is orange."
+def bars(title: str, values: dict[str, float], start: float, text: str, most: float | None = None, losses: bool = False) -> str:
+    "A table of horizontal bars from `start` as HTML, values written beside their names by the format `text`; what lies below `start` is orange, or, where they tell the `losses` without a filter, blue."
     most = most or max((abs(value - start) for value in values.values() if np.isfinite(value)), default=0) or 1
     rows = []
     for name, value in values.items():
-        share, ink = (min(abs(value - start)/most, 1)*100, BLUE if value >= start else ORANGE) if np.isfinite(value) else (0, BLUE)
+        share, ink = (min(abs(value - start)/most, 1)*100, BLUE if (value < start if losses else value >= start) else ORANGE) if np.isfinite(value) else (0, BLUE)
         rows.append(f'<tr><td>{html.escape(name.replace("_", " "))}</td><td style="text-align:right;padding:0 .5em">{text.format(value) if np.isfinite(value) else "–"}</td>'
                     f'<td style="width:6em"><div style="width:{share:.0f}%;height:.7em;background:{ink}"></div></td></tr>')
     return f'<table style="font-size:.85em;line-height:1.25"><caption style="text-align:left;font-weight:bold">{html.escape(title)}</caption>{"".join(rows)}</table>'
@@ -321,7 +321,7 @@ def card_html(row: Any, emotions: Sequence[str]) -> str:
     "A filter's identity card as HTML: its words, and bars of regions, emotions and effects."
     parts = [bars('Where: times its share of the area', {part: row[f'enrichment_{part}'] for part in (*REGIONS, OUTSIDE)}, 0, '{:.1f}'),
              bars('Which emotion: AUC', {emotion: row[f'auc_{emotion}'] for emotion in emotions}, .5, '{:.2f}', .5)]
-    if 'effect' in row: parts.append(bars('Without it: log-probability', {emotion: row[f'effect_{emotion}'] for emotion in emotions}, 0, '{:+.3f}'))
+    if 'effect' in row: parts.append(bars('Without it: log-probability (blue: it helped)', {emotion: row[f'effect_{emotion}'] for emotion in emotions}, 0, '{:+.3f}', losses=True))
     title = f'{html.escape(row["layer"])}, filter {row["filter"]}'
     return f'<b>Identity card of {title}</b><br>{html.escape(card_words(row))}<div style="display:flex;flex-wrap:wrap;gap:1.5em;margin-top:.5em">{"".join(parts)}</div>'
 

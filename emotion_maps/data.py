@@ -210,7 +210,7 @@ def usage_of(name: str) -> str:
 def _classes(emotions: Sequence[str] | str | None) -> tuple[str, ...] | None:
     "The classes asked for, or None for FER2013's. Raises `ParameterError`."
     if emotions is None: return None
-    if not isinstance(emotions, (str, list, tuple)): raise ParameterError(f'emotions={emotions!r} names no classes', "give a list such as ['happy', 'sad']")
+    if not isinstance(emotions, Iterable): raise ParameterError(f'emotions={emotions!r} names no classes', "give a list such as ['happy', 'sad']")
     names = emotions.split(',') if isinstance(emotions, str) else emotions
     names = tuple(_same_everywhere(str(name).strip()) for name in names)
     if len(names) < 2 or len({name.casefold() for name in names}) < len(names) or not all(names) or any('/' in name for name in names):

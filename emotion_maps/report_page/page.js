@@ -154,12 +154,12 @@
   };
 
   // Bars in a table: a name, a bar with its interval, the value in words.
-  const bars = (title, rows, from, zero, to) => {
+  const bars = (title, rows, from, zero, to, losses = false) => {  // of losses the negative ones are blue: without the filter something is missing
     const x = value => 100 * (Math.min(to, Math.max(from, value)) - from) / (to - from), table = make('table', {class: 'bars'}, make('caption', {}, make('b', {}, title)));
     const body = make('tbody');
     for (const row of rows) {
       const known = row.value !== null && row.value !== undefined, picture = make('svg:svg', {viewBox: '0 0 100 16', preserveAspectRatio: 'none', 'aria-hidden': 'true'});
-      if (known) picture.append(make('svg:rect', {x: x(Math.min(row.value, zero)), y: 3, width: Math.abs(x(row.value) - x(zero)), height: 10, class: 'fill' + (row.value < zero ? ' minus' : '')}));
+      if (known) picture.append(make('svg:rect', {x: x(Math.min(row.value, zero)), y: 3, width: Math.abs(x(row.value) - x(zero)), height: 10, class: 'fill' + ((losses ? row.value > zero : row.value < zero) ? ' minus' : '')}));
       if (known && row.low !== undefined && row.low !== null) picture.append(make('svg:path', {d: `M${x(row.low)} 8H${x(row.high)}`, class: 'span', 'vector-effect': 'non-scaling-stroke'}));
       picture.append(make('svg:path', {d: `M${x(zero)} 0V16`, class: 'axis', 'vector-effect': 'non-scaling-stroke'}));
       body.append(make('tr', row.told ? {class: 'told'} : {}, make('th', {scope: 'row'}, words(row.name)), make('td', {}, picture), make('td', {}, row.text)));
@@ -225,7 +225,7 @@
     if (data.measured) {
       const rows = [['all emotions', 'effect'], ...data.emotions.map(emotion => [emotion, 'effect_' + emotion])].map(([name, column]) => ({name, value: fact(column), low: fact(column + '_low'), high: fact(column + '_high'), text: signed(fact(column))}));
       const most = Math.max(1e-4, ...rows.flatMap(row => [row.low, row.high, row.value].map(value => Math.abs(value || 0))));
-      tables.push(bars('Change of log-probability without it', rows, -most, 0, most));
+      tables.push(bars('Change of log-probability without it (blue: it helps)', rows, -most, 0, most, true));
     }
     return tables;
   };
