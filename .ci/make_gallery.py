@@ -25,7 +25,7 @@ for pattern, name in PICTURES.items():
     picture = Image.open(found[0]).convert("RGB")
     picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
     with write_whole(root / "activation_maps_output" / "gallery" / name) as part:
-        picture.quantize(256).save(part, optimize=True)
+        picture.quantize(192).save(part, optimize=True)
     size = (root / "activation_maps_output" / "gallery" / name).stat().st_size
     print(name, picture.size, f"{size // 1000} kB")
     if size > LARGEST:
