@@ -40,14 +40,14 @@ print(json.dumps([[{{name: value for name, value in epoch.items() if name != 'se
 import json
 import numpy as np
 from emotion_maps.core import read_json
-from emotion_maps.evaluate import confusion_figure, evaluate, predict, save_scores
+from emotion_maps.evaluate import confusion_figure, predict, save_scores, scores
 from emotion_maps.train import faces_of, import_keras, load_trained, run_folder
 import_keras()
 trained = load_trained('{model}')
 print('begun', flush=True)
 split = faces_of(trained)
 folder = run_folder(trained, split, '{folder}/output')
-result = evaluate(predict(trained.model, split.test.images), split.test.labels, split.test.emotions)
+result = scores(predict(trained.model, split.test.images), split.test.labels, split.test.emotions)
 save_scores(result, folder, {{'confusion_matrix': confusion_figure(result)}})
 print(json.dumps(read_json(folder/'scores.json')))
 """,
