@@ -1,5 +1,6 @@
 """The rules of the house: clean and executed notebooks, modules that are their export, imports that stay light."""
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -165,3 +166,12 @@ def test_the_keras_that_is_required_has_no_known_loading_holes():
     wanted = re.search(r"keras>=(\d+)\.(\d+)\.(\d+)", (ROOT / "settings.ini").read_text())
     pinned = re.search(r"^keras==(\d+)\.(\d+)\.(\d+)", (ROOT / "requirements.txt").read_text(), re.M)
     assert all(tuple(map(int, found.groups())) >= (3, 15, 1) for found in (wanted, pinned))
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob(".ci/*.py"), *ROOT.glob(".ci/tests/*.py")]), ids=lambda path: path.stem)
+def test_what_scripts_import_is_there(path):
+    """Long tests and benchmarks run seldom, and hold code in words: a name that is gone is seen here."""
+    for module, names in re.findall(r"^\s*from (emotion_maps[.\w]*) import (\(.*?\)|[^(\n;]+)", path.read_text(), re.MULTILINE | re.DOTALL):
+        for name in re.sub(r"#.*| as \w+|[()\s]", "", names).split(","):
+            found = importlib.import_module(module)
+            assert name == "*" or hasattr(found, name) or hasattr(found, "__path__") and importlib.util.find_spec(f"{module}.{name}"), f"{module} has no {name}"
