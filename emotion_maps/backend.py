@@ -7,7 +7,8 @@ __all__ = ['WIDE', 'LOST', 'import_keras', 'backend_name', 'compiled', 'to_numpy
            'processor_has_bfloat16', 'choose_precision', 'compile_steps', 'training_layout', 'fast_normalization',
            'seed_epoch', 'affine', 'ProcessLostError', 'chosen_backend', 'number_in_group', 'can_be_several',
            'start_processes', 'process_count', 'process_number', 'wait_for_others', 'Share', 'training_devices',
-           'batch_share', 'distributed_scope', 'undistributed', 'Failed', 'run_group', 'end_with_launcher']
+           'batch_share', 'distributed_scope', 'agree_on_averages', 'undistributed', 'Failed', 'run_group',
+           'end_with_launcher']
 
 # %% ../nbs/00b_backend.ipynb #06daf966
 import importlib.util
@@ -374,6 +375,12 @@ def distributed_scope() -> Iterator[None]:
         import tensorflow as tf
         scope, watched = tf.distribute.MirroredStrategy(devices).scope(), nullcontext()
     with watched, scope: yield
+
+
+def agree_on_averages(model: Any) -> None:
+    "Within `distributed_scope` on several devices of one TensorFlow process: the averages that each device's normalizations follow become those of the first, which are the ones that are saved. So a training that goes on from them goes on as the unbroken one does."
+    if backend_name() != 'tensorflow' or not training_devices(): return
+    for weight in model.non_trainable_weights: weight.assign(to_numpy(weight.value))
 
 
 @contextmanager

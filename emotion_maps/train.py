@@ -31,7 +31,7 @@ import numpy as np
 
 from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
-from .backend import (Share, accelerators, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_count, process_number,
+from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_count, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
 from .core import (IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
@@ -393,6 +393,7 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
             facts['learning_rate'] = float(to_numpy(getattr(rate := self.model.optimizer.learning_rate, 'value', rate)))
             history.append({'epoch': epoch + 1, 'size': batches.size, **facts, 'seconds': round(time.monotonic() - self.started, 3)})
             if not _healthy(facts) and process_number() == 0: (folder/'part.weights.h5').unlink(missing_ok=True)
+            agree_on_averages(self.model)
             if process_number() == 0: self.save(epoch)
             bar.advance(0, f'epoch {epoch + 1}, accuracy {facts["accuracy"]:.3f}, validation {facts["val_accuracy"]:.3f}')
             if not _healthy(facts): self.model.stop_training = True
