@@ -168,6 +168,17 @@ def test_the_keras_that_is_required_has_no_known_loading_holes():
     assert all(tuple(map(int, found.groups())) >= (3, 15, 1) for found in (wanted, pinned))
 
 
+def test_a_parameter_of_several_steps_means_one_thing():
+    """One option of `emotion-maps run` is handed to every step that has it."""
+    from emotion_maps.pipeline import STEPS, step_parameters
+    kinds = {}
+    for step in STEPS.values():
+        for parameter in step_parameters(ROOT / "nbs" / f"{step}.ipynb").values():
+            if parameter.default is not None:
+                kinds.setdefault(parameter.name, {})[step] = type(parameter.default).__name__
+    assert not {name: found for name, found in kinds.items() if len({*found.values()}) > 1}
+
+
 @pytest.mark.parametrize("path", sorted([*ROOT.glob(".ci/*.py"), *ROOT.glob(".ci/tests/*.py")]), ids=lambda path: path.stem)
 def test_what_scripts_import_is_there(path):
     """Long tests and benchmarks run seldom, and hold code in words: a name that is gone is seen here."""
