@@ -421,8 +421,9 @@ class FilterAtlas:
         path = Path(path).with_suffix('.parquet')
         if not path.is_file(): raise MissingStepError(f'There is no atlas at {path}', 'make it first: `emotion-maps atlas`, or papermill nbs/05_filter_atlas.ipynb out.ipynb')
         try:
-            about, table = json.loads(parquet.read_schema(path).metadata[b'emotion_maps']), read_table(path)
-            if len(table) > MOST_FILTERS: raise ValueError(f'{len(table):,} filters')
+            known = parquet.read_metadata(path)
+            if known.num_rows > MOST_FILTERS: raise ValueError(f'{known.num_rows:,} filters')
+            about, table = json.loads(known.metadata[b'emotion_maps']), read_table(path)
             if not {'dead', 'region', 'enrichment', 'emotion'} <= {*table} or {*about['layers']} != {*table['layer']} or not {*map(type, about['emotions'])} <= {str} or table['filter'].dtype.kind != 'i': raise ValueError('its parts contradict each other')
             stored = path.with_name(about.pop('arrays'))
             if not stored.match(f'{path.stem}-*.npz'): raise ValueError(f'it names {stored.name} as its arrays')

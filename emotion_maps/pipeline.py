@@ -394,8 +394,9 @@ RESUMES = 'The same command goes on from the last finished epoch.'
 def how_to_go_on(command: str) -> str:
     "What to do when a command was stopped."
     steps = COMMANDS.get(command, ((), ''))[0]
-    if len(steps) == 1: return RESUMES if 'train' in steps else 'The same command starts again.'
-    return f'The same command with --resume goes on{" from the last finished epoch, and" if "train" in steps else ""} without the steps that are finished.' if steps else 'The same command starts again.'
+    if steps == ('train',): return RESUMES
+    if len(steps) < 2: return 'The same command starts again.'
+    return f'The same command with --resume goes on{" from the last finished epoch, and" if "train" in steps else ""} without the steps that are finished.'
 
 
 def launched() -> bool:
