@@ -328,22 +328,23 @@ def card_columns(atlas: FilterAtlas) -> dict[str, list[Any]]:
 SHOWN_COLOURS = ('inferno', 'viridis', 'cividis')  # of the maps, to choose from
 
 # %% ../nbs/06b_report.ipynb #8d0207a0
-def _atlas_blocks(atlas: FilterAtlas, layer: str, number: int, patches: bool, drawn: bool) -> tuple[dict[str, str], list[bool]]:
-    "The blocks of a layer that come from the atlas, and which filters have an average patch."
+def _atlas_blocks(atlas: FilterAtlas, layer: str, number: int, patches: bool, drawn: bool) -> tuple[dict[str, str], dict[str, Any]]:
+    "The blocks of a layer that come from the atlas, and what the page must know to read them: which filters have an average patch, the size of the optimised images."
     mean = atlas.arrays[f'mean_map/{layer}'].clip(0)
     scaled = np.round(mean/np.maximum(mean.max((0, 1)), 1e-30)*255).transpose(2, 0, 1)
     averages, known = average_patches(atlas, layer, drawn)
     blocks = {f'mean-{number}': packed(scaled), f'patch-{number}': packed(averages)}
-    if (best := optimised_parts(atlas, layer)) is not None: blocks[f'best-{number}'] = packed(best)
+    facts = {'patches': known.tolist()}
+    if (best := optimised_parts(atlas, layer)) is not None: blocks[f'best-{number}'], facts['best'] = packed(best), best.shape[1:3]
     if patches: blocks[f'favourites-{number}'] = packed(np.stack([np.stack(favourite_patches(atlas, layer, filter)) for filter in range(len(known))]))
-    return blocks, known.tolist()
+    return blocks, facts
 
 
-def _layer_data(maps: np.ndarray, layer: str, first: int, window: tuple[int, int], known: list[bool]) -> tuple[dict[str, Any], str]:
+def _layer_data(maps: np.ndarray, layer: str, first: int, window: tuple[int, int]) -> tuple[dict[str, Any], str]:
     "What the page must know to paint a layer, and its maps as a block."
     values, high, negative = in_bytes(maps)
     facts = {'name': layer, 'count': len(high), 'height': maps.shape[1], 'width': maps.shape[2], 'signed': negative, 'high': plain_column(high.tolist()), 'highest': plain_column([high.max()])[0],
-             'first': first, 'window': window, 'patches': known}
+             'first': first, 'window': window}
     return facts, packed(values)
 
 # %% ../nbs/06b_report.ipynb #7bf82f18
@@ -354,11 +355,10 @@ def browser_data(trained: Trained, atlas: FilterAtlas | None, shown: ShownFaces,
     named = answers.ndim == 2 and answers.shape[1] == len(emotions)
     layers, blocks, first = [], {'images': packed(shown.images)}, 0
     for number, (layer, maps) in enumerate(found.items()):
-        own, known = _atlas_blocks(atlas, layer, number, patches, drawn) if atlas else ({}, [])
-        facts, blocks[f'maps-{number}'] = _layer_data(maps, layer, first, _window(atlas, layer) if atlas else (0, 0), known)
+        own, told = _atlas_blocks(atlas, layer, number, patches, drawn) if atlas else ({}, {'patches': []})
+        facts, blocks[f'maps-{number}'] = _layer_data(maps, layer, first, _window(atlas, layer) if atlas else (0, 0))
         blocks |= own
-        if atlas and (best := optimised_parts(atlas, layer)) is not None: facts['best'] = best.shape[1:3]
-        layers.append(facts)
+        layers.append(facts | told)
         first += len(facts['high'])
     faces = [{'name': name, 'short': short, 'label': label, 'answer': plain_column(answer.tolist()) if named else []} for name, short, label, answer in zip(shown.names, shown.short, shown.labels, answers)]
     tables = {name: base64.b64encode(colour_table(name).tobytes()).decode('ascii') for name in (*SHOWN_COLOURS, SIGNED_COLOUR_MAP)}
