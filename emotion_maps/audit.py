@@ -9,7 +9,7 @@ __all__ = ['REASONS', 'COLUMNS', 'TEST_PARTS', 'CANDIDATE', 'MOST_PARTNERS', 'NE
            'empty_findings', 'picture_measures', 'compare_parts', 'part_findings', 'out_of_fold', 'gradient_histograms',
            'light_probabilities', 'doubtful_labels', 'doubt_findings', 'save_probabilities', 'read_probabilities',
            'Audit', 'chosen_reasons', 'audit', 'counts_figure', 'audit_figure', 'contact_sheet_of_findings',
-           'save_audit', 'read_audit', 'keep_audit', 'audit_command', 'Cleaned', 'clean', 'cleaning_table']
+           'save_audit', 'read_audit', 'keep_audit', 'Cleaned', 'clean', 'cleaning_table']
 
 # %% ../nbs/01b_audit.ipynb #a4d897e5
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -461,7 +461,7 @@ def light_probabilities(learn: Faces, held: Faces) -> np.ndarray:
 
 # %% ../nbs/01b_audit.ipynb #694f7d1c
 def doubtful_labels(labels: np.ndarray, probabilities: np.ndarray) -> 'pd.DataFrame':
-    """How doubtful each label (n,) is, given out-of-fold probabilities (n, classes): columns `score` 0…1, `suggested` label, `doubtful` or not.
+    """How doubtful each label (n,) is, given what a network says, probabilities (n, classes): columns `score` 0…1, `suggested` label, `doubtful` or not.
 
     The method is confident learning (Northcutt, Jiang and Chuang 2021). Rows of NaN are no opinion: never doubtful. Raises `DataError`."""
     import pandas as pd
@@ -478,7 +478,7 @@ def doubtful_labels(labels: np.ndarray, probabilities: np.ndarray) -> 'pd.DataFr
     own, said = labels[known], probabilities[known]/probabilities[known].sum(1, keepdims=True)
     table.loc[known, 'score'] = 1 - get_label_quality_scores(own, said, method='normalized_margin')
     table.loc[known, 'suggested'] = said.argmax(1)
-    with _without_warnings(): table.loc[known, 'doubtful'] = find_label_issues(own, said, filter_by='confident_learning', n_jobs=1) & (said.argmax(1) != own)
+    with _without_warnings(): table.loc[known, 'doubtful'] = find_label_issues(own, said, filter_by='prune_by_noise_rate', n_jobs=1) & (said.argmax(1) != own)
     return table
 
 # %% ../nbs/01b_audit.ipynb #b11fbde8
@@ -544,7 +544,7 @@ def audit(faces: Faces | str | Path, reasons: Sequence[str] | str | None = None,
           folds: int = 0, seed: int = 0, predictor: Predictor | None = None) -> Audit:
     """Look for everything in `REASONS` (or some of them) among faces, or what `load_faces` takes. Raises `DataError`, `ParameterError`.
 
-    Labels are checked with out-of-fold `probabilities` (n, classes), an array or a file of `save_probabilities`, or else by `out_of_fold` when `folds` is not 0."""
+    Labels are checked with `probabilities` (n, classes), what a network says of the faces (an array or a file of `save_probabilities`), or else by `out_of_fold` when `folds` is not 0."""
     import pandas as pd
     faces, wanted = faces if isinstance(faces, Faces) else load_faces(faces), chosen_reasons(reasons)
     if not isinstance(folds, (int, np.integer)) or folds and not 2 <= folds <= 100: raise ParameterError(f'folds={folds} cannot be', 'give 2 or more, such as 5, or 0 for no label check')
@@ -651,14 +651,6 @@ def keep_audit(report: Audit, output: str | Path = 'activation_maps_output') -> 
     plt.close(figure)
     return folder
 
-
-def audit_command(data: str, reasons: Sequence[str] | None = None, folds: int = 0, probabilities: str = '', seed: int = 0, emotions: Sequence[str] | None = None,
-                  unreadable: str = 'refuse', output: str | Path = 'activation_maps_output') -> int:
-    "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
-    report = audit(load_faces(data, emotions, unreadable, seed=seed), reasons, place(probabilities) if probabilities else None, folds, seed)
-    print(report.counts().to_string())
-    print(keep_audit(report, output)/'audit.parquet')
-    return 0
 
 # %% ../nbs/01b_audit.ipynb #a262b227
 CLEANING = ('repeat', 'leak', 'conflict', 'near_repeat', 'copies', 'blank', 'hardly_a_face')  # what may go without a look; doubtful labels are for you to decide

@@ -7,7 +7,7 @@ __all__ = ['STEPS', 'PHOTO', 'AUDIT', 'ANSI', 'FIRST', 'PAGE', 'MADE', 'COMMANDS
            'notebooks_folder', 'Parameter', 'step_parameters', 'last_progress', 'progress_text', 'watch', 'StepFailed',
            'run_step', 'summary_page', 'processes_told', 'model_of', 'folder_of', 'without_training', 'check_before',
            'run_steps', 'read_value', 'make_parser', 'how_to_go_on', 'launched', 'lost', 'launch', 'run_together',
-           'scores_in', 'reached', 'main']
+           'audit_command', 'scores_in', 'reached', 'main']
 
 # %% ../nbs/07_pipeline.ipynb #f82cf04c
 import argparse
@@ -30,8 +30,10 @@ from typing import Any, NamedTuple
 
 from . import core
 from .backend import LOST, ProcessLostError, can_be_several, end_with_launcher, number_in_group, run_group
-from .core import (MODEL_NAME, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, WritingError, alone, check_parameter, choose, clock,
+from .core import (EMOTIONS, MODEL_NAME, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, WritingError, alone, check_parameter, choose, clock,
                                find_path, in_notebook, place, read_json, write_whole)
+from .data import load_faces
+from .evaluate import opinions_of, verdict_in_words
 from .recipes import describe_model, pretrained_names
 from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder, train
 
@@ -441,20 +443,35 @@ def run_together(command: str, given: Mapping[str, Any], arguments: Sequence[str
     train(**{name: value for name, value in given.items() if name in declared and name not in ('output', 'result', 'about')})
     return 0
 
+# %% ../nbs/07_pipeline.ipynb #cba9c145
+def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: int = 0, network: str | None = None, probabilities: str = '', seed: int = 0,
+                  emotions: Sequence[str] | None = None, unreadable: str = 'refuse', output: str | Path = 'activation_maps_output') -> int:
+    "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
+    from emotion_maps.audit import audit, chosen_reasons, keep_audit, save_probabilities
+    faces = load_faces(data, emotions, unreadable, seed=seed)
+    if network is None and not folds and not probabilities and faces.emotions == EMOTIONS and data.split(':')[0] != 'drawn': network = 'default'
+    asked = network and 'doubtful_label' in chosen_reasons(reasons)
+    said = opinions_of(network, faces) if asked else place(probabilities) if probabilities else None
+    report = audit(faces, reasons, said, folds, seed)
+    folder = keep_audit(report, output)
+    print(report.counts().to_string())
+    print(folder/'audit.parquet')
+    if asked: print(save_probabilities(folder/'probabilities.npz', faces, said))
+    return 0
+
 # %% ../nbs/07_pipeline.ipynb #ae7c5fb1
 def scores_in(folder: str | Path) -> dict[str, Any]:
     "The scores in a run's folder. Raises `MissingStepError`, `DataError`."
     path = Path(folder)/'scores.json'
     if not path.exists(): raise MissingStepError(f'There are no scores in {folder}', 'run `emotion-maps evaluate` first')
-    scores = read_json(path, {'accuracy': (int, float), 'verdict': str})
-    if not {'accuracy', 'verdict'} <= {*scores}: raise DataError(f'{path} holds no scores', 'run `emotion-maps evaluate` again')
+    scores = read_json(path, {'accuracy': (int, float), 'interval': list, 'verdict': str})
+    if not {'accuracy', 'interval', 'verdict'} <= {*scores} or len(scores['interval']) != 2 or not {*map(type, scores['interval'])} <= {int, float}: raise DataError(f'{path} holds no scores', 'run `emotion-maps evaluate` again')
     return scores
 
 
 def reached(scores: Mapping[str, Any], required: float) -> bool:
     "Was the accuracy asked for reached, or could that not be judged? What is not reached or not judged is said."
-    if scores['verdict'] == 'not met': print(f'The accuracy {scores["accuracy"]:.4f} is below the {required} asked for', file=sys.stderr)
-    if scores['verdict'] == 'not judged': print(f'Whether the {required} asked for is reached cannot be judged on these faces (accuracy {scores["accuracy"]:.4f}): drawn ones, or not the test part', file=sys.stderr)
+    if scores['verdict'] != 'met': print(f'Accuracy {scores["accuracy"]:.4f}. {verdict_in_words(scores, required, scores["verdict"])}', file=sys.stderr)
     return scores['verdict'] != 'not met'
 
 
@@ -474,7 +491,6 @@ def main(arguments: Sequence[str] | None = None, notebooks: str | Path | None = 
             from emotion_maps.photo import explain_command
             return explain_command(**given)
         if command == 'audit':
-            from emotion_maps.audit import audit_command
             return audit_command(**given)
         if required is not None: given['required_accuracy'] = required
         if (code := run_together(command, given, arguments, notebooks)) is not None: return code
