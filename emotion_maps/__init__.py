@@ -18,3 +18,16 @@ def __dir__():
     from pkgutil import iter_modules
 
     return sorted({*globals(), *(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))})
+
+
+def command():
+    """The `emotion-maps` command: its exit code. Ctrl-C ends it cleanly even while the first modules are still being loaded."""
+    from sys import stderr
+
+    try:
+        from emotion_maps.pipeline import main
+
+        return main()
+    except KeyboardInterrupt:
+        print("\nStopped before anything was done.", file=stderr)
+        return 130

@@ -362,3 +362,16 @@ def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(little):
         os.kill(kernel, signal.SIGKILL)
         raise AssertionError("the kernel still runs")
     assert [path.name for path in (little / "output").rglob("*") if path.is_file()] == [] and not list((little / "output").glob(".running-*"))
+
+
+def test_ctrl_c_while_modules_are_loaded_prints_no_traceback():
+    code = """
+import sys, emotion_maps
+class Loading:
+    def find_spec(self, name, *others):
+        if name == 'emotion_maps.pipeline': raise KeyboardInterrupt
+sys.meta_path.insert(0, Loading())
+sys.exit(emotion_maps.command())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.split("\n") == ["", "Stopped before anything was done.", ""] and not done.stdout
