@@ -34,9 +34,9 @@ REASONS = {
     'near_repeat': 'nearly the same picture as another face',
     'copies': 'another face mirrored, moved by whole pixels, or made brighter or darker',
     'blank': 'shows nothing',
-    'hardly_a_face': 'large areas of one gray level, and unlike what faces have in common',
+    'hardly_a_face': 'large areas without any detail, and unlike what faces have in common',
     'part_differs': 'the part is of another kind than the largest',
-    'doubtful_label': 'networks that never saw this face contradict its label'}
+    'doubtful_label': 'a network contradicts its label'}
 COLUMNS = ('name', 'part', 'label', 'reason', 'score', 'group', 'partner', 'suggested', 'words')
 
 
@@ -325,20 +325,22 @@ def near_findings(faces: Faces, pairs: 'pd.DataFrame') -> 'pd.DataFrame':
     return pd.concat(tables, ignore_index=True)
 
 # %% ../nbs/01b_audit.ipynb #d73038a7
-_UNEXPLAINED, _FLAT = .25, .2
-_ENOUGH = 200  # fewer images do not tell what faces have in common: only the gray levels count then
-UNLIKE = 2.5  # the score from which an image is hardly a face
+_UNEXPLAINED, _FLAT, _SMOOTH = .25, .2, .25
+_ENOUGH, _USUAL = 200, .15  # fewer images do not tell what faces have in common: then this is taken for the usual share of smooth places, and nothing is unexplained
+UNLIKE = 3.9  # the score from which an image is hardly a face
 
 
 def unlike_faces(images: np.ndarray, components: int = 40) -> np.ndarray:
-    "How unlike a photograph of a face each of (n, 48, 48) uint8 images is, (n,): the share unexplained by what they have in common, and the share of one gray level."
+    "How unlike a photograph of a face each of (n, 48, 48) uint8 images is, (n,): the share unexplained by what they have in common, the share of one gray level, and how many more places than usual change by less than 3 levels a pixel."
     flat = np.array([np.bincount(image.ravel(), minlength=256).max() for image in images])/IMAGE_SIZE**2
-    if len(images) < _ENOUGH: return flat/_FLAT
+    smooth = np.array([np.mean(np.hypot(*np.gradient(image.astype('float32'))) < 3) for image in images])
+    dull = flat/_FLAT + (smooth - (_USUAL if len(images) < _ENOUGH else np.median(smooth)))/_SMOOTH
+    if len(images) < _ENOUGH: return dull
     small = small_pictures(images)
     away = small - small.mean(0)
     common = np.linalg.eigh(away.T @ away)[1][:, ::-1][:, :min(components, len(images)//10)]
     unexplained = np.square(away).sum(1) - np.square(away @ common).sum(1)
-    return unexplained/_UNEXPLAINED + flat/_FLAT
+    return unexplained/_UNEXPLAINED + dull
 
 # %% ../nbs/01b_audit.ipynb #b5dfc0dc
 def empty_findings(faces: Faces, blank: float = BLANK, unlike: float = UNLIKE) -> 'pd.DataFrame':
