@@ -202,7 +202,8 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     colors = dict(zip(runs, [color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7]*(len(runs)//9 + 1)))  # without the gray of the axes
     runs = {name: run for name, run in runs.items() if not names or name in names}
     figure, axes = plt.subplots(figsize=(9, 4.4), layout='constrained')
-    axes.set(xlabel='epoch', ylabel='accuracy', ylim=(.55, .75), title='Validation (lines), training with augmentation and dropout (dots), means of networks (diamonds)')
+    axes.set_yscale('function', functions=(lambda value: np.where(value < .55, .55 - (.55 - value)/8, value), lambda height: np.where(height < .55, .55 - (.55 - height)*8, height)))
+    axes.set(xlabel='epoch', ylabel='accuracy (drawn closer below 0.55)', ylim=(.2, .75), yticks=(.25, .4, .55, .6, .65, .7, .75), title='Validation (lines), training with augmentation and dropout (dots), means of networks (diamonds)')
     ends = {}
     for name, run in runs.items():
         if history := run.get('history'):
@@ -214,7 +215,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     means = {name: (edge, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
     if means: axes.scatter(*zip(*means.values()), marker='D', s=26, color=[colors[name] for name in means], zorder=3)
     for points in (ends, means):
-        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 8, .0085)):
+        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 8, .0105)):
             axes.annotate(name, (x, y), (x + 1.2, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .9, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
     axes.set_xlim(0, edge + 12*bool(means))
     axes.spines[['top', 'right']].set_visible(False)
