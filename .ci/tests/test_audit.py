@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from emotion_maps.audit import REASONS, TEST_PARTS, audit, clean
+from emotion_maps.audit import REASONS, TEST_PARTS, audit, clean, compared, doubtful_labels, picture_groups
 from emotion_maps.data import copies_in, identical_groups, load_faces
 
 
@@ -61,3 +61,17 @@ print(time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru
 
 def test_every_reason_has_its_words():
     assert all(REASONS.values()) and len(set(REASONS.values())) == len(REASONS)
+
+
+@pytest.mark.slow
+def test_the_shipped_network_doubts_labels_that_copies_outvote(fer2013, root, monkeypatch):
+    from sklearn.metrics import roc_auc_score
+
+    from emotion_maps.evaluate import opinions_of
+
+    monkeypatch.syspath_prepend(str(root / ".ci"))
+    from bench_doubts import outvoted
+
+    faces = load_faces(fer2013)
+    rows, wrong = outvoted(faces.labels, picture_groups(faces, compared(faces)))
+    assert wrong.sum() > 200 and roc_auc_score(wrong, doubtful_labels(faces.labels[rows], opinions_of("default", faces[rows])).score) > .9
