@@ -550,6 +550,7 @@ def audit(faces: Faces | str | Path, reasons: Sequence[str] | str | None = None,
     import pandas as pd
     faces, wanted = faces if isinstance(faces, Faces) else load_faces(faces), chosen_reasons(reasons)
     if not isinstance(folds, (int, np.integer)) or folds and not 2 <= folds <= 100: raise ParameterError(f'folds={folds} cannot be', 'give 2 or more, such as 5, or 0 for no label check')
+    if folds and probabilities is not None: raise ParameterError('Labels cannot be checked both in folds and with probabilities', 'give one of them')
     if not len(faces): raise DataError('There are no faces to look at', 'give a data set with faces')
     tables, pairs = [identical_findings(faces)], None
     if {'near_repeat', 'copies'} & set(wanted) or folds and 'doubtful_label' in wanted: pairs = compared(faces)

@@ -450,6 +450,7 @@ def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: 
     from emotion_maps.audit import audit, chosen_reasons, keep_audit, save_probabilities
     faces = load_faces(data, emotions, unreadable, seed=seed)
     if network is None and not folds and not probabilities and faces.emotions == EMOTIONS and data.split(':')[0] != 'drawn': network = 'default'
+    if network and probabilities: raise ParameterError(f'Labels cannot be checked both by {network} and with {probabilities}', 'give one of them')
     asked = network and 'doubtful_label' in chosen_reasons(reasons)
     said = opinions_of(network, faces) if asked else place(probabilities) if probabilities else None
     report = audit(faces, reasons, said, folds, seed)
