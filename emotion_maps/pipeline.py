@@ -449,8 +449,9 @@ def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: 
     "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
     from emotion_maps.audit import audit, chosen_reasons, keep_audit, save_probabilities
     faces = load_faces(data, emotions, unreadable, seed=seed)
-    if network is None and not folds and not probabilities and faces.emotions == EMOTIONS and data.split(':')[0] != 'drawn': network = 'default'
-    if network and probabilities: raise ParameterError(f'Labels cannot be checked both by {network} and with {probabilities}', 'give one of them')
+    ways = [f'{name}={value}' for name, value in {'network': network, 'probabilities': probabilities, 'folds': folds}.items() if value]
+    if len(ways) > 1: raise ParameterError(f'Labels are checked in one way, not by {" and by ".join(ways)}', 'give one of them')
+    if network is None and not ways and faces.emotions == EMOTIONS and data.split(':')[0] != 'drawn': network = 'default'
     asked = network and 'doubtful_label' in chosen_reasons(reasons)
     said = opinions_of(network, faces) if asked else place(probabilities) if probabilities else None
     report = audit(faces, reasons, said, folds, seed)
