@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -c .ci/pytest.ini
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c .ci/pytest.ini
 
 .PHONY: help install run retrain test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:

@@ -74,6 +74,14 @@ def test_wheel_imports_loads_trains_and_draws(installed, tmp_path):
     assert "ModuleNotFoundError" in done.stderr
 
 
+def test_command_of_the_wheel_reads_faces(installed, tmp_path):
+    done = subprocess.run([installed / "emotion-maps", "data", "--data", "drawn:140,70"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert Path(done.stdout.splitlines()[-1]) == tmp_path / "activation_maps_output"
+    assert [path.name for path in tmp_path.glob("activation_maps_output/**/*.ipynb")] == ["01_data.ipynb"]
+
+
+@pytest.mark.slow
 def test_command_of_the_wheel_trains(installed, tmp_path):
     done = subprocess.run([installed / "emotion-maps", "train", "--data", "drawn:140,70", "--epochs", "1"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
