@@ -334,8 +334,9 @@ def unlike_faces(images: np.ndarray, components: int = 40) -> np.ndarray:
     "How unlike a photograph of a face each of (n, 48, 48) uint8 images is, (n,): the share unexplained by what they have in common, the share of one gray level, and how many more places than usual change by less than 3 levels a pixel."
     flat = np.array([np.bincount(image.ravel(), minlength=256).max() for image in images])/IMAGE_SIZE**2
     smooth = np.array([np.mean(np.hypot(*np.gradient(image.astype('float32'))) < 3) for image in images])
-    dull = flat/_FLAT + (smooth - (_USUAL if len(images) < _ENOUGH else np.median(smooth)))/_SMOOTH
-    if len(images) < _ENOUGH: return dull
+    few = len(images) < _ENOUGH
+    dull = flat/_FLAT + (smooth - (_USUAL if few else np.median(smooth)))/_SMOOTH
+    if few: return dull
     small = small_pictures(images)
     away = small - small.mean(0)
     common = np.linalg.eigh(away.T @ away)[1][:, ::-1][:, :min(components, len(images)//10)]

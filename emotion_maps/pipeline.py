@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import core
+from .audit import audit, chosen_reasons, keep_audit, save_probabilities
 from .backend import LOST, ProcessLostError, can_be_several, end_with_launcher, number_in_group, run_group
 from .core import (EMOTIONS, MODEL_NAME, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, WritingError, alone, check_parameter, choose, clock,
                                find_path, in_notebook, place, read_json, write_whole)
@@ -447,7 +448,6 @@ def run_together(command: str, given: Mapping[str, Any], arguments: Sequence[str
 def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: int = 0, network: str | None = None, probabilities: str = '', seed: int = 0,
                   emotions: Sequence[str] | None = None, unreadable: str = 'refuse', output: str | Path = 'activation_maps_output') -> int:
     "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
-    from emotion_maps.audit import audit, chosen_reasons, keep_audit, save_probabilities
     faces = load_faces(data, emotions, unreadable, seed=seed)
     ways = [f'{name}={value}' for name, value in {'network': network, 'probabilities': probabilities, 'folds': folds}.items() if value]
     if len(ways) > 1: raise ParameterError(f'Labels are checked in one way, not by {" and by ".join(ways)}', 'give one of them')
