@@ -481,7 +481,6 @@ def atlas_file(luck, folder):
 def array_file(luck, folder):
     """The array files of optimised images, ablation, landmarks, and of a training that goes on."""
     from emotion_maps.ablation import Knockout, Outcomes, read_effects
-    from emotion_maps.drawn_faces import drawn_faces
     from emotion_maps.data import Faces
     from emotion_maps.face_regions import read_landmarks
     from emotion_maps.optimised_images import OptimisedImages

@@ -17,7 +17,7 @@ import numpy as np
 from .ablation import Outcomes, against_others, contrast, q_values
 from .activation_maps import iterate_maps
 from .backend import affine, to_numpy
-from .core import IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, ParameterError, expected_regions
+from .core import OUTSIDE, REGIONS, DataError, ParameterError, expected_regions
 from .filter_atlas import FACE_PARTS, RegionsOf, coverage, parts_and_box
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def profiles_figure(profiles: Mapping[str, Mapping[str, Mapping[str, float]]]) -
     panels, tables = figure.subplots(1, len(profiles), sharey=True, squeeze=False)[0], [np.array([list(profile[part].values()) for part in FACE_PARTS], float) for profile in profiles.values()]
     largest = max(float(np.nanmax(np.abs(np.log2(np.maximum(table, .05))))) for table in tables)
     for axes, (network, profile), table in zip(panels, profiles.items(), tables):
-        image = axes.imshow(np.log2(np.maximum(table, .05)), cmap='PuOr_r', vmin=-largest, vmax=largest, aspect='auto')
+        axes.imshow(np.log2(np.maximum(table, .05)), cmap='PuOr_r', vmin=-largest, vmax=largest, aspect='auto')
         for row, column in np.ndindex(*table.shape): axes.text(column, row, f'{table[row, column]:.1f}', ha='center', va='center', fontsize=6)
         axes.set_xticks(range(table.shape[1]), [layer.replace('_', '\n') for layer in profile[FACE_PARTS[0]]], fontsize=6.5)
         axes.set_yticks(range(len(FACE_PARTS)), [part.replace('_', ' ') for part in FACE_PARTS], fontsize=7)

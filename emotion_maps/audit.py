@@ -487,7 +487,6 @@ def doubtful_labels(labels: np.ndarray, probabilities: np.ndarray) -> 'pd.DataFr
 # %% ../nbs/01b_audit.ipynb #b11fbde8
 def doubt_findings(faces: Faces, probabilities: np.ndarray, groups: np.ndarray | None = None) -> 'pd.DataFrame':
     "Doubtful labels, most doubtful first, with the emotion suggested instead. Raises `DataError`."
-    import pandas as pd
     table = doubtful_labels(faces.labels, probabilities)
     same = identical_groups(faces.images)
     table['group'] = same if groups is None else groups
@@ -595,7 +594,7 @@ def counts_figure(counts: 'pd.DataFrame', images: int) -> 'Figure':
     for number, part in enumerate(counts.columns):
         places = np.arange(len(counts)) + .4 - (number + .5)*height
         axes.barh(places, counts[part], height*.92, color=_PART_COLOURS[number % len(_PART_COLOURS)], label=part)
-        for place, count in zip(places, counts[part]): axes.text(count, place, f' {count:,}', va='center', fontsize=8)
+        for height_at, count in zip(places, counts[part]): axes.text(count, height_at, f' {count:,}', va='center', fontsize=8)
     axes.set_yticks(range(len(counts)), [reason.replace('_', ' ') for reason in counts.index])
     if counts.to_numpy().max(initial=0) > 50: axes.set_xscale('symlog', linthresh=10)
     axes.set(xlabel=f'images, of {images:,}', xlim=(0, max(counts.to_numpy().max(initial=0)*1.25, 1)))
@@ -682,7 +681,6 @@ def clean(faces: Faces, report: Audit, reasons: Sequence[str] | str | None = CLE
     """The faces without what an audit of them found, for some reasons, and a record of it; faces to test on always stay. Raises `DataError`, `ParameterError`.
 
     `relabel`: doubtful labels are replaced by what the networks suggest, instead of the faces being left out."""
-    import pandas as pd
     if report.facts['fingerprint'] != faces.fingerprint: raise DataError('The audit is of other faces than these', 'audit these faces, or load those of the audit')
     wanted, table = chosen_reasons(reasons), report.findings
     table = table[table.reason.isin(wanted) & (table.name != '') & ~table.part.isin(TEST_PARTS)]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture', 'to_gray', 'check_picture', 'decode_image',
-           'usage_of', 'write_csv', 'cache_folder', 'load_faces', 'identical_groups', 'copies_in', 'Split', 'hold_out',
-           'split_faces', 'model_input', 'contact_sheet']
+           'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'load_faces', 'identical_groups', 'copies_in', 'Split',
+           'hold_out', 'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
 import csv
@@ -670,6 +670,11 @@ def _cached(folder: Path | None, key: str, origin: _Source, source: str) -> Face
 
 # %% ../nbs/01_data.ipynb #644d5523
 _DRAWN = re.compile(r'drawn(?::(\d+),(\d+)(?:,(\d+))?)?')
+
+
+def is_drawn(data: Any) -> bool:
+    "Does a name of data mean drawn faces: 'drawn', or 'drawn:140,70' with how many?"
+    return str(data).partition(':')[0] == 'drawn'
 
 
 def _choose_classes(faces: Faces, emotions: tuple[str, ...]) -> Faces:

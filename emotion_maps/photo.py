@@ -34,7 +34,7 @@ from .data import FORMATS, Faces, check_picture, to_gray, upright_picture
 from .evaluate import Answers, confidence_threshold, predict
 from .face_regions import FaceMasks, face_masks, find_landmarks
 from .recipes import open_model
-from .train import Trained
+from .train import emotions_of
 from .trust import DEFAULT_METHOD, SLOW, maps_by
 
 if TYPE_CHECKING:
@@ -343,8 +343,7 @@ def _answers(model: Any, images: np.ndarray, coverage: float | None) -> tuple[An
     "The answers, and the names of the classes; never 'unsure' where it is not known how sure the network usually is."
     manifest = getattr(model, 'manifest', {})
     probabilities = predict(model, images)
-    classes = probabilities.shape[1]
-    emotions = tuple(manifest.get('emotions') or (EMOTIONS if classes == len(EMOTIONS) else map(str, range(classes))))
+    emotions = emotions_of(manifest, probabilities.shape[1])
     known = coverage is not None and manifest.get('calibration', {}).get('confidence_quantiles')
     threshold = confidence_threshold(manifest, coverage) if known else 0.
     return Answers(np.where(probabilities.max(1) >= threshold, np.array(emotions)[probabilities.argmax(1)], 'unsure'), probabilities, threshold), emotions

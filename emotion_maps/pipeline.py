@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import core
-from .audit import audit, chosen_reasons, keep_audit, save_probabilities
+from .audit import audit, keep_audit, save_probabilities
 from .backend import LOST, ProcessLostError, can_be_several, end_with_launcher, number_in_group, run_group
 from .core import (EMOTIONS, MODEL_NAME, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, WritingError, alone, check_parameter, choose, clock,
                                find_path, in_notebook, place, read_json, write_whole)
-from .data import load_faces
-from .evaluate import opinions_of, verdict_in_words
+from .data import is_drawn, load_faces
+from .evaluate import label_check, verdict_in_words
 from .recipes import describe_model, pretrained_names
 from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder, train
 
@@ -261,7 +261,7 @@ def without_training(steps: Sequence[str], parameters: Mapping[str, Any], declar
 def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     "Raise at once what a step would find only after its chapter's examples: no such data, preset, recipe or model (`DataError`, `ParameterError`, `MissingStepError`)."
     data = str(parameters.get('data') or 'drawn')
-    if data != 'kaggle' and data.split(':')[0] != 'drawn': find_path(data)
+    if data != 'kaggle' and not is_drawn(data): find_path(data)
     if 'train' in steps: recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
     elif set(steps) - {'data'}: describe_model(model_of(parameters))
 
@@ -449,16 +449,13 @@ def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: 
                   emotions: Sequence[str] | None = None, unreadable: str = 'refuse', output: str | Path = 'activation_maps_output') -> int:
     "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
     faces = load_faces(data, emotions, unreadable, seed=seed)
-    ways = [f'{name}={value}' for name, value in {'network': network, 'probabilities': probabilities, 'folds': folds}.items() if value]
-    if len(ways) > 1: raise ParameterError(f'Labels are checked in one way, not by {" and by ".join(ways)}', 'give one of them')
-    if network is None and not ways and faces.emotions == EMOTIONS and data.split(':')[0] != 'drawn': network = 'default'
-    asked = network and 'doubtful_label' in chosen_reasons(reasons)
-    said = opinions_of(network, faces) if asked else place(probabilities) if probabilities else None
+    if network is None and not probabilities and not folds and faces.emotions == EMOTIONS and not is_drawn(data): network = 'default'
+    said = label_check(faces, reasons, network, probabilities, folds)
     report = audit(faces, reasons, said, folds, seed)
     folder = keep_audit(report, output)
     print(report.counts().to_string())
     print(folder/'audit.parquet')
-    if asked: print(save_probabilities(folder/'probabilities.npz', faces, said))
+    if network and said is not None: print(save_probabilities(folder/'probabilities.npz', faces, said))
     return 0
 
 # %% ../nbs/07_pipeline.ipynb #ae7c5fb1

@@ -28,7 +28,7 @@ import numpy as np
 from .activation_maps import SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, is_signed, limits, pick_images
 from .answer import control_in_words
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
-from .data import Faces, load_faces
+from .data import Faces, is_drawn, load_faces
 from .evaluate import accuracy_interval
 from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts
 from .recipes import USES
@@ -119,7 +119,7 @@ def _with_limits(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 # %% ../nbs/06b_report.ipynb #ba4bea25
 def _name(path: Any) -> str:
     "A data set's name without the folders it lies in."
-    return 'drawn faces' if str(path).split(':')[0] == 'drawn' else Path(str(path)).name if path else ''
+    return 'drawn faces' if is_drawn(path) else Path(str(path)).name if path else ''
 
 
 def _regions_in_words(emotion: str) -> str: return ', '.join(group for group, parts in REGION_GROUPS.items() if set(parts) & set(expected_regions(emotion)))
@@ -262,7 +262,7 @@ def average_patches(atlas: FilterAtlas, layer: str, drawn: bool = False) -> tupl
 def seen_were_drawn(atlas: FilterAtlas | None, *records: Mapping[str, Any]) -> bool:
     "Are the faces that an atlas was made of known to be drawn? By records with `data` and `data_fingerprint` (manifest, scores)."
     if atlas is None or not atlas.about.get('data_fingerprint'): return False
-    return any(str(record.get('data', '')).split(':')[0] == 'drawn' and record.get('data_fingerprint') == atlas.about['data_fingerprint'] for record in records)
+    return any(is_drawn(record.get('data')) and record.get('data_fingerprint') == atlas.about['data_fingerprint'] for record in records)
 
 # %% ../nbs/06b_report.ipynb #cd46af72
 MOST_FACES = 12  # in one page: half a megabyte each for the shipped network

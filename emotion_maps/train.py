@@ -7,10 +7,10 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'make_optimizer',
            'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit',
            'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
-           'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'split_fingerprint',
-           'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'cleaned',
-           'some_faces', 'with_shuffled_labels', 'train', 'publish', 'curves_figure', 'training_command',
-           'write_result', 'demo_training']
+           'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
+           'split_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of',
+           'run_folder', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train', 'publish', 'curves_figure',
+           'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -31,12 +31,12 @@ import numpy as np
 
 from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
-from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_count, process_number,
+from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
-from .core import (IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
+from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
-from .data import Faces, Split, hold_out, load_faces, model_input, split_faces
+from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, split_faces
 
 # %% ../nbs/02_train.ipynb #bbf083c2
 def three_blocks(filters: Sequence[int] = (32, 64, 128), convolutions: int = 1, classes: int = 7, dense: Sequence[int] = (512, 256),
@@ -595,6 +595,11 @@ class Trained(NamedTuple):
     path: Path
 
 
+def emotions_of(manifest: Mapping[str, Any], classes: int) -> tuple[str, ...]:
+    "The names of a network's `classes`, in their order: those of its manifest; without one the seven emotions, or numbers where it tells another number of classes."
+    return tuple(manifest.get('emotions') or (EMOTIONS if classes == len(EMOTIONS) else map(str, range(classes))))
+
+
 def split_fingerprint(split: Split) -> str:
     "The fingerprint of everything a training and its scores see: the faces of all three parts."
     return fingerprint(split.train.fingerprint, split.validation.fingerprint, split.test.fingerprint)
@@ -712,7 +717,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
 
     `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
-    drawn = str(data).split(':')[0] == 'drawn'
+    drawn = is_drawn(data)
     preset = preset or ('quick' if drawn else 'best')
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)

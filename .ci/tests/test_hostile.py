@@ -2,13 +2,11 @@
 import io
 import json
 import os
-import string
 import struct
 import subprocess
 import sys
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -198,7 +198,7 @@ def test_report_of_the_shipped_network_stays_small(tmp_path):
     """896 filters, an atlas of noise, which gzip cannot shorten: the worst case."""
     from emotion_maps.activation_maps import activation_maps
     from emotion_maps.recipes import open_model
-    from emotion_maps.report import in_bytes, packed, shown_faces, write_report
+    from emotion_maps.report import packed, shown_faces, write_report
 
     trained = open_model("default")
     size = write_report(tmp_path, trained).stat().st_size
