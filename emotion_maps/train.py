@@ -9,7 +9,7 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
            'split_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of',
-           'run_folder', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train', 'publish', 'curves_figure',
+           'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train', 'curves_figure',
            'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
@@ -669,7 +669,42 @@ def run_folder(trained: Trained, split: Split, output: str | Path = 'activation_
     except (OSError, ValueError) as error: raise WritingError(f'The folder {str(folder)!r} cannot be made ({error})', 'name another one: output=…') from None
     return folder
 
-# %% ../nbs/02_train.ipynb #8c363971
+# %% ../nbs/02_train.ipynb #7d518507
+def _called(trained: Trained) -> str:
+    "How a manifest names a network: by its file; a shipped one by its name."
+    return trained.path.stem if trained.path.suffix in ('.npz', '.json') else trained.path.name
+
+
+def _require_name(name: str) -> str:
+    if not isinstance(name, str) or not name.strip('.') or Path(name).name != name or '\\' in name or not name.isprintable() or len(name.encode()) > 150:
+        raise ParameterError(f'name={str(name)[:80]!r} is no plain file name', 'give a word without a folder or an ending, such as hour_48')
+    return name
+
+
+def _published_by_first(path: Path) -> Trained:
+    "What process 0 has saved."
+    wait_for_others('saved')
+    return load_trained(path)
+
+
+def publish(model: Any, manifest: dict[str, Any], path: Path, folder: Path) -> Trained:
+    "Save a model as .keras and .h5 with its manifest, then remove the state it could have gone on from."
+    with alone(path.parent/'runs'):  # another training may be saving its own model there
+        with write_whole(path.with_suffix('.h5')) as older, write_whole(path) as newer:
+            manifest['files'] = {name: fingerprint(np.fromfile(save_model(model, part), 'uint8')) for name, part in ((path.name, newer), (path.with_suffix('.h5').name, older))}
+        write_json(path.with_suffix('.json'), manifest)
+        trained = load_trained(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    return trained
+
+
+def _is_published(path: Path, run: str) -> bool:
+    "Is the model at `path`, whole and with its manifest, the one of the run of this fingerprint?"
+    manifest = manifest_beside(path)
+    files = {path.parent/Path(file).name: mark for file, mark in manifest.get('files', {}).items()}
+    return manifest.get('fingerprint') == run and path in files and all(file.is_file() and file.stat().st_size <= MOST_BYTES and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
+
+# %% ../nbs/02_train.ipynb #3560a871
 def cleaned(faces: Faces, learnt: Faces, reasons: str | Sequence[str], probabilities: str | Path = '') -> tuple[Faces, dict[str, Any]]:
     "Those of the faces to learn, all among `faces`, that an audit for these reasons leaves, and what was done. Raises `DataError`, `ParameterError`."
     reasons = chosen_reasons(reasons)
@@ -699,17 +734,21 @@ def _given(network: str | Path | Trained, role: str) -> Trained:
         raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network from Python: train({role}=open_pretrained('default'), …)") from None
 
 
-def _called(trained: Trained) -> str:
-    "How a manifest names a network: by its file; a shipped one by its name."
-    return trained.path.stem if trained.path.suffix in ('.npz', '.json') else trained.path.name
+def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str], probabilities: str | Path, train_faces: int | None, shuffle_labels: bool) -> tuple[Faces, dict[str, Any]]:
+    "What is learnt from, of the training faces that are `left` when some are held out: cleaned, fewer, or with shuffled labels; and what the manifest says of that."
+    cleaning: dict[str, Any] = {}
+    if clean: left, cleaning = cleaned(faces, left, clean, probabilities)
+    left = some_faces(left, train_faces, seed)
+    if shuffle_labels: left = with_shuffled_labels(left, seed)
+    return left, {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
 
 
-def _require_name(name: str) -> str:
-    if not isinstance(name, str) or not name.strip('.') or Path(name).name != name or '\\' in name or not name.isprintable() or len(name.encode()) > 150:
-        raise ParameterError(f'name={str(name)[:80]!r} is no plain file name', 'give a word without a folder or an ending, such as hour_48')
-    return name
+def _taught(teacher: Trained, learnt: Faces, recipe: Recipe, policy: str) -> Any:
+    "What a teacher says of the faces to learn from, asked in the number format of the training."
+    quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
+    return teaching(quick, learnt, recipe.teacher_share)
 
-
+# %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
           split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path | Trained = '', teacher: str | Path | Trained = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
           clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
@@ -726,16 +765,9 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     begun = _given(start, 'start') if start else Trained(None, {}, None)
     weights, held_seed = begun.model.get_weights() if start else (), begun.manifest.get('calibration', {}).get('seed', begun.manifest.get('seed', seed))
     held = held_out(parts.train, calibration, held_seed)
-    learnt, cleaning = parts.train[~held], {}
-    if clean: learnt, cleaning = cleaned(faces, learnt, clean, probabilities)
-    learnt = some_faces(learnt, train_faces, seed)
-    if shuffle_labels: learnt = with_shuffled_labels(learnt, seed)
-    other_faces = {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
-    taught = None
-    if teacher:
-        teacher = _given(teacher, 'teacher')
-        quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
-        taught = teaching(quick, learnt, recipe.teacher_share)
+    learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
+    if teacher: teacher = _given(teacher, 'teacher')
+    taught = _taught(teacher, learnt, recipe, policy) if teacher else None
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return load_trained(path)
     folder = path.parent/'runs'/run
@@ -756,30 +788,6 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
         trained = publish(model, manifest, path, folder)
     wait_for_others('saved')
     return trained
-
-
-def _published_by_first(path: Path) -> Trained:
-    "What process 0 has saved."
-    wait_for_others('saved')
-    return load_trained(path)
-
-
-def publish(model: Any, manifest: dict[str, Any], path: Path, folder: Path) -> Trained:
-    "Save a model as .keras and .h5 with its manifest, then remove the state it could have gone on from."
-    with alone(path.parent/'runs'):  # another training may be saving its own model there
-        with write_whole(path.with_suffix('.h5')) as older, write_whole(path) as newer:
-            manifest['files'] = {name: fingerprint(np.fromfile(save_model(model, part), 'uint8')) for name, part in ((path.name, newer), (path.with_suffix('.h5').name, older))}
-        write_json(path.with_suffix('.json'), manifest)
-        trained = load_trained(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    return trained
-
-
-def _is_published(path: Path, run: str) -> bool:
-    "Is the model at `path`, whole and with its manifest, the one of the run of this fingerprint?"
-    manifest = manifest_beside(path)
-    files = {path.parent/Path(file).name: mark for file, mark in manifest.get('files', {}).items()}
-    return manifest.get('fingerprint') == run and path in files and all(file.is_file() and file.stat().st_size <= MOST_BYTES and fingerprint(np.fromfile(file, 'uint8')) == mark for file, mark in files.items())
 
 # %% ../nbs/02_train.ipynb #73f835a8
 def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training', scores: Mapping[str, Any] | None = None) -> Any:
