@@ -266,20 +266,66 @@ def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     elif set(steps) - {'data'}: describe_model(model_of(parameters))
 
 
-def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: str | Path | None = None) -> Path:
-    """Run some of `STEPS` in their order, giving each the parameters it declares: the run's folder. What was finished is kept when a step fails; with the parameter `resume` it is not run again.
-
-    Of two runs that train a network of one name in one folder, the second waits for the first. Raises `ParameterError`, `StepFailed`, `WritingError`, and `ModelError` when the network is replaced meanwhile."""
-    notebooks, parameters = Path(notebooks or notebooks_folder()), dict(parameters)
+def _agreed(steps: Sequence[str], parameters: dict[str, Any], notebooks: Path) -> tuple[Sequence[str], dict[str, Any], dict[str, dict[str, Parameter]]]:
+    "The steps to run, the parameters for them with what follows from others, and those that each step declares. Raises what `check_before` raises, and `ParameterError` for a name that none of them knows."
     declared = {step: step_parameters(notebooks/f'{STEPS[choose(step, STEPS, "step")]}.ipynb') for step in steps}
     for name in parameters: choose(name, {'resume', *(name for step in declared.values() for name in step)}, 'parameter')
     if parameters.get('model') and 'train' in steps: steps = without_training(steps, parameters, declared)
     if parameters.get('model') in pretrained_names(): parameters.setdefault('data', 'drawn')
     if parameters.keys() & {'models', 'name'}: parameters.setdefault('model', model_of(parameters))
     check_before(steps, parameters)
-    output = place(parameters.get('output') or 'activation_maps_output')
-    for left in output.glob('.running-*'):  # by processes that were killed
+    return steps, parameters, declared
+
+# %% ../nbs/07_pipeline.ipynb #c5a10495
+def _run_of(parameters: Mapping[str, Any]) -> Any:
+    "What the network that these parameters name was made by; None when it does not say."
+    manifest = describe_model(model_of(parameters)).manifest
+    return manifest.get('fingerprint', manifest.get('run'))
+
+
+MADE = {'evaluate': 'scores.json', 'atlas': 'atlas.parquet', 'ablate': 'ablation.npz', 'answer': 'answer.json', 'report': 'report.html'}  # what later steps read of these
+
+
+def _has_run(folder: Path, step: str, notebooks: Path, given: Mapping[str, Any]) -> bool:
+    "Has this step's notebook, as it is now, been run to its end with these parameters, not failed since, and is what it made still in the folder?"
+    notebook, executed = notebooks/f'{STEPS[step]}.ipynb', folder/'notebooks'/f'{STEPS[step]}.ipynb'
+    try:
+        ended = read_json(executed, {'metadata': dict})['metadata'].get('papermill', {})
+        if ended.get('exception') or ended.get('parameters') != json.loads(json.dumps(given)) or executed.stat().st_mtime < notebook.stat().st_mtime: return False
+        return not _failed(executed).exists() and (folder/MADE.get(step, '')).exists()
+    except (EmotionMapsError, KeyError, OSError): return False
+
+
+def _is_alive(number: str) -> bool:
+    "Is there a process of this number? Yes, where the system cannot be asked."
+    return not number.isdecimal() or not Path('/proc/self').exists() or Path('/proc', number).exists()
+
+
+def _clear_up(output: Path) -> None:
+    "Remove what processes that were killed left in the output folder."
+    for left in output.glob('.running-*'):
         if not _is_alive(left.name.rpartition('-')[2]): shutil.rmtree(left, ignore_errors=True)
+
+
+def _move_notebooks(waiting: Path, folder: Path) -> None:
+    "Move executed notebooks to where they belong. Raises `WritingError`."
+    try:
+        (folder/'notebooks').mkdir(parents=True, exist_ok=True)
+        for path in waiting.glob('*.ipynb'):
+            os.replace(path, folder/'notebooks'/path.name)
+            _failed(folder/'notebooks'/path.name).unlink(missing_ok=True)
+    except OSError as error: raise WritingError(f'{str(folder/"notebooks")!r} cannot be written ({error.strerror}); the notebooks are in {waiting}', 'name another folder: output=…') from None
+    shutil.rmtree(waiting, ignore_errors=True)
+
+# %% ../nbs/07_pipeline.ipynb #5e46cdf2
+def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: str | Path | None = None) -> Path:
+    """Run some of `STEPS` in their order, giving each the parameters it declares: the run's folder. What was finished is kept when a step fails; with the parameter `resume` it is not run again.
+
+    Of two runs that train a network of one name in one folder, the second waits for the first. Raises `ParameterError`, `StepFailed`, `WritingError`, and `ModelError` when the network is replaced meanwhile."""
+    notebooks = Path(notebooks or notebooks_folder())
+    steps, parameters, declared = _agreed(steps, dict(parameters), notebooks)
+    output = place(parameters.get('output') or 'activation_maps_output')
+    _clear_up(output)
     waiting, trained = output/f'.running-{os.getpid()}', ''
     folder = output if 'train' in steps else folder_of(parameters, False)  # until the training has named it
     going_on = parameters.get('resume') is True  # until a step has to run
@@ -305,41 +351,6 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
         finally: _move_notebooks(waiting, folder)
         if folder != output and (manifest := describe_model(model_of(parameters)).manifest): summary_page(folder, manifest)
     return folder
-
-
-def _run_of(parameters: Mapping[str, Any]) -> Any:
-    "What the network that these parameters name was made by; None when it does not say."
-    manifest = describe_model(model_of(parameters)).manifest
-    return manifest.get('fingerprint', manifest.get('run'))
-
-
-MADE = {'evaluate': 'scores.json', 'atlas': 'atlas.parquet', 'ablate': 'ablation.npz', 'answer': 'answer.json', 'report': 'report.html'}  # what later steps read of these
-
-
-def _has_run(folder: Path, step: str, notebooks: Path, given: Mapping[str, Any]) -> bool:
-    "Has this step's notebook, as it is now, been run to its end with these parameters, not failed since, and is what it made still in the folder?"
-    notebook, executed = notebooks/f'{STEPS[step]}.ipynb', folder/'notebooks'/f'{STEPS[step]}.ipynb'
-    try:
-        ended = read_json(executed, {'metadata': dict})['metadata'].get('papermill', {})
-        if ended.get('exception') or ended.get('parameters') != json.loads(json.dumps(given)) or executed.stat().st_mtime < notebook.stat().st_mtime: return False
-        return not _failed(executed).exists() and (folder/MADE.get(step, '')).exists()
-    except (EmotionMapsError, KeyError, OSError): return False
-
-
-def _is_alive(number: str) -> bool:
-    "Is there a process of this number? Yes, where the system cannot be asked."
-    return not number.isdecimal() or not Path('/proc/self').exists() or Path('/proc', number).exists()
-
-
-def _move_notebooks(waiting: Path, folder: Path) -> None:
-    "Move executed notebooks to where they belong. Raises `WritingError`."
-    try:
-        (folder/'notebooks').mkdir(parents=True, exist_ok=True)
-        for path in waiting.glob('*.ipynb'):
-            os.replace(path, folder/'notebooks'/path.name)
-            _failed(folder/'notebooks'/path.name).unlink(missing_ok=True)
-    except OSError as error: raise WritingError(f'{str(folder/"notebooks")!r} cannot be written ({error.strerror}); the notebooks are in {waiting}', 'name another folder: output=…') from None
-    shutil.rmtree(waiting, ignore_errors=True)
 
 # %% ../nbs/07_pipeline.ipynb #0258bbaa
 COMMANDS = {'run': (tuple(STEPS), 'all steps: from a folder of faces to activation maps and a summary page'),
