@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STABLE', 'TRANSPLANTS', 'Evidence', 'region_evidence', 'density_table', 'holm', 'verdicts', 'answer_figure',
-           'named_shares', 'region_profiles', 'profiles_figure', 'lay_over', 'transplant', 'follow', 'follow_figure',
-           'control_in_words', 'answer_in_words']
+           'about_training', 'named_shares', 'region_profiles', 'profiles_figure', 'lay_over', 'transplant', 'follow',
+           'follow_figure', 'control_in_words', 'answer_in_words']
 
 # %% ../nbs/05c_answer.ipynb #8494121d
 from collections.abc import Mapping, Sequence
@@ -146,6 +146,13 @@ def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
     return figure
 
 # %% ../nbs/05c_answer.ipynb #c1cecba9
+def about_training(manifest: Mapping[str, Any]) -> str:
+    "What a control has learnt, in words, from its manifest."
+    history, faces = manifest.get('history') or [{}], manifest.get('faces', {}).get('train')
+    words = f"{'-'.join(map(str, manifest.get('parameters', {}).get('filters', ['?'])))} filters, {len(history)} epochs"
+    return words + (f", in the last of them right about {history[-1]['accuracy']:.0%} of its {faces:,} labels" if faces and 'accuracy' in history[-1] else '')
+
+
 def named_shares(atlas_table: 'pandas.DataFrame') -> 'pandas.Series':
     "The share of each layer's live filters that are named after a region."
     live = atlas_table[~atlas_table['dead']]
