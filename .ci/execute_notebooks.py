@@ -3,6 +3,7 @@
 usage: python .ci/execute_notebooks.py [NOTEBOOK ...]     (default: every notebook in nbs/)
 A notebook that fails, warns on standard error or stores a picture over 200 kB is left as it was, and named.
 """
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 
 LARGEST_OUTPUT = 200_000
+FINISHED = re.compile(r"[A-Z][^\n:]*: done")  # a progress bar at its end
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -21,6 +23,8 @@ def clean(notebook):
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.execution_count = None
+            if "Progress(" not in cell.source:  # that is about the bar itself
+                cell.outputs = [output for output in cell.outputs if not FINISHED.fullmatch(str(output.get("data", {}).get("text/plain", "")))]
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = None
