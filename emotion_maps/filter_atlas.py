@@ -135,7 +135,7 @@ def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, c
             maps, parts, trust = given
             maps, parts, filters = ops.cast(maps, 'float32'), ops.reshape(parts, (-1, cells, len(FACE_PARTS) + 1)), len(threshold)
             flat, active = ops.reshape(maps, (-1, filters)), ops.relu(maps) if signed else maps
-            above, some = ops.cast(flat > threshold, 'float32'), flat if compared is None else flat[:compared*cells]
+            above, some = ops.cast(ops.greater(flat, threshold), 'float32'), flat if compared is None else flat[:compared*cells]
             top = ops.matmul(ops.transpose(ops.reshape(parts[..., :-1]*trust[:, None, None], (-1, len(FACE_PARTS)))), above)
             sums = {'map': ops.sum(maps, 0), 'product': ops.matmul(ops.transpose(some), some), 'compared_sum': ops.sum(some, 0), 'peak': ops.max(active, (1, 2)), 'top': ops.transpose(top)}
             return sums | _region_sums(ops.reshape(active, (-1, cells, filters)), parts, trust, usual)
