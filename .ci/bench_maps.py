@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from bench_attribution import Row, network, paired
 
-from emotion_maps import filter_atlas
 from emotion_maps.ablation import mean_map, take_out
 from emotion_maps.ablation import plan as every_filter
 from emotion_maps.activation_maps import convolutional_layers, iterate_maps, pooled_maps
@@ -22,7 +21,7 @@ from emotion_maps.backend import compiled, to_numpy
 from emotion_maps.data import Faces
 from emotion_maps.drawn_faces import drawn_faces
 from emotion_maps.face_regions import find_landmarks, region_masks
-from emotion_maps.filter_atlas import gather, plan_atlas
+from emotion_maps.filter_atlas import COMPARED, gather, plan_atlas
 from emotion_maps.optimised_images import optimise_filters
 from emotion_maps.train import peak_memory
 
@@ -67,12 +66,12 @@ def rows(rounds: int, name: str, count: int) -> list[Row]:
         for first in range(0, many, BATCH):
             to_numpy(run(tiled[first:first + BATCH]))
 
-    filter_atlas.COMPARED = round(filter_atlas.COMPARED * min(many / TRAINING_FACES, 1))
+    compared = round(COMPARED * min(many / TRAINING_FACES, 1))
     crowd = Faces(tiled[..., 0].astype("uint8"), np.tile(faces.labels, ATLAS_TIMES), [f"{number:05d}" for number in range(many)], np.tile(faces.usage, ATLAS_TIMES))
     regions_of_crowd = lambda numbers: regions_of(numbers % count)
     for row in (lambda: paired("maps of every layer", maps, f"a bare pass over {count} faces", bare, rounds),
                 lambda: paired("mean and maximum of every filter", lambda: pooled_maps(model, drawn.images, batch_size=BATCH), f"a bare pass over {count} faces", bare, rounds),
-                lambda: paired("all statistics of the atlas, nulls too, regions given", silently(lambda: gather(model, crowd, regions_of_crowd, plan, batch_size=BATCH)), f"a bare pass over {many:,} faces", bare_over_many, max(rounds // 4, 3)),
+                lambda: paired("all statistics of the atlas, nulls too, regions given", silently(lambda: gather(model, crowd, regions_of_crowd, plan, batch_size=BATCH, compared=compared)), f"a bare pass over {many:,} faces", bare_over_many, max(rounds // 4, 3)),
                 lambda: paired(f"landmarks and regions of {count} faces", landmarks_and_regions, f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
                 lambda: paired(f"taking out the filters of {last}, {BATCH} faces", silently(lambda: take_out(model, few, means, every_filter(means))), f"a bare pass over {count} faces", bare, max(rounds // 4, 3)),
                 lambda: paired("optimising 16 filters, 2 starts, 8 steps", silently(lambda: optimise_filters(model, last, filters=range(16), starts=2, steps=8)), f"a bare pass over {count} faces", bare, max(rounds // 4, 3))):

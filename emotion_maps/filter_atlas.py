@@ -124,7 +124,7 @@ def parts_and_box(masks: np.ndarray) -> np.ndarray:
     return np.concatenate([masks, (1 - face).clip(0)[..., None], box[..., None]], -1, dtype='float32')
 
 # %% ../nbs/05_filter_atlas.ipynb #4785a3f1
-def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, compared: int | None = None) -> Any:
+def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, compared: int = 1) -> Any:
     "A Keras layer from [maps (n, h, w, f), parts and box on the same grid (n, h, w, 12), trust (n,)] to the sums that the atlas of a layer is made of; `usual` are the average face's parts (h, w, 11). Maps that are not `signed` are never negative; the filters are correlated on the first `compared` faces."
     keras = import_keras()
     ops, cells = keras.ops, usual.shape[0]*usual.shape[1]
@@ -135,7 +135,7 @@ def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, c
             maps, parts, trust = given
             maps, parts, filters = ops.cast(maps, 'float32'), ops.reshape(parts, (-1, cells, len(FACE_PARTS) + 1)), len(threshold)
             flat, active = ops.reshape(maps, (-1, filters)), ops.relu(maps) if signed else maps
-            above, some = ops.cast(ops.greater(flat, threshold), 'float32'), flat if compared is None else flat[:compared*cells]
+            above, some = ops.cast(ops.greater(flat, threshold), 'float32'), flat[:compared*cells]
             top = ops.matmul(ops.transpose(ops.reshape(parts[..., :-1]*trust[:, None, None], (-1, len(FACE_PARTS)))), above)
             sums = {'map': ops.sum(maps, 0), 'product': ops.matmul(ops.transpose(some), some), 'compared_sum': ops.sum(some, 0), 'peak': ops.max(active, (1, 2)), 'top': ops.transpose(top)}
             return sums | _region_sums(ops.reshape(active, (-1, cells, filters)), parts, trust, usual)
@@ -272,18 +272,18 @@ COMPARED = 4096  # faces that the filters are correlated on; of a larger set, th
 
 
 def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasPlan, numbers: Sequence[int] | None = None, favourites: int = 9, batch_size: int = 32,
-           shard: tuple[int, int] = (0, 1)) -> dict[str, FilterStatistics]:
+           shard: tuple[int, int] = (0, 1), compared: int = COMPARED) -> dict[str, FilterStatistics]:
     """One pass over faces (all, or those of these numbers; or of these the `shard` i of n): the statistics of every layer, {layer: FilterStatistics}; {} when there are no faces.
 
-    `faces` has images (n, 48, 48) uint8, labels (n,) and emotions. Statistics of parts that share a plan are added up with `+`."""
+    `faces` has images (n, 48, 48) uint8, labels (n,) and emotions. The filters are correlated on about `compared` of them. Statistics of parts that share a plan are added up with `+`."""
     from threadpoolctl import threadpool_limits
     keras = import_keras()
     maps = map_model(model, plan.layers)
     numbers = np.arange(len(faces.images)) if numbers is None else np.asarray(numbers)
-    compared = math.ceil(batch_size*min(COMPARED/max(len(numbers), 1), 1))  # faces of each batch
+    of_batch = math.ceil(batch_size*min(compared/max(len(numbers), 1), 1))  # how many are compared
     images, trust, shapes = keras.Input(model.inputs[0].shape[1:]), keras.Input(()), {name: tuple(m.shape[1:3]) for name, m in zip(plan.layers, maps.outputs)}
     grids = {shape: keras.Input((*shape, len(FACE_PARTS) + 1)) for shape in shapes.values()}
-    layers = {name: _sums_layer(on_grid(plan.average, *shapes[name]), plan.thresholds[name], not never_negative(model, name), compared)([m, grids[shapes[name]], trust])
+    layers = {name: _sums_layer(on_grid(plan.average, *shapes[name]), plan.thresholds[name], not never_negative(model, name), of_batch)([m, grids[shapes[name]], trust])
               for name, m in zip(plan.layers, keras.tree.flatten(maps(images)))}
     run, gathered = compiled(keras.Model([images, trust, *grids.values()], layers)), {}
     numbers, originals = numbers[shard_slice(len(numbers), shard, batch_size)], identical_groups(faces.images) == np.arange(len(faces.images))
@@ -293,7 +293,7 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
             masks, trusted = regions_of(chosen)
             divided, trusted = parts_and_box(masks), np.asarray(trusted, 'float32')
             found = run([prepare_images(model, faces.images[chosen], None), trusted, *(on_grid(divided, *shape) for shape in grids)])
-            of_all = {'area': np.einsum('npqr,n->r', divided[..., :-1], trusted), 'compared': np.array(min(compared, len(chosen)))}
+            of_all = {'area': np.einsum('npqr,n->r', divided[..., :-1], trusted), 'compared': np.array(min(of_batch, len(chosen)))}
             for name, sums in found.items():
                 sums = {kind: to_numpy(value) for kind, value in sums.items()} | of_all
                 gathered[name] = _add_batch(gathered.get(name), sums, chosen, faces.labels[chosen], originals[chosen], len(faces.emotions), favourites)
@@ -455,7 +455,8 @@ def _favourites(model: 'keras.Model', faces: Any, gathered: dict[str, FilterStat
     arrays['images'], arrays['image_numbers'] = np.asarray(faces.images[used]), used
     which = {name: np.searchsorted(used, statistics.best.faces) for name, statistics in gathered.items()}
     for name, statistics in gathered.items():
-        arrays[f'favourites/{name}'] = np.stack([which[name]]*3, -1).astype('int32')
+        arrays[f'favourites/{name}'] = np.zeros((*which[name].shape, 3), 'int32')
+        arrays[f'favourites/{name}'][..., 0] = which[name]
         arrays[f'favourite_peaks/{name}'] = statistics.best.peaks.astype('float32')
         arrays[f'favourite_maps/{name}'] = np.zeros((*which[name][:, :SHOWN_MAPS].shape, *statistics.sums['map'].shape[:2]), 'float16')
     for batch, maps in iterate_maps(model, arrays['images'], list(gathered), batch_size=32):
