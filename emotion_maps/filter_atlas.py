@@ -128,7 +128,7 @@ def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, c
     "A Keras layer from [maps (n, h, w, f), parts and box on the same grid (n, h, w, 12), trust (n,)] to the sums that the atlas of a layer is made of; `usual` are the average face's parts (h, w, 11). Maps that are not `signed` are never negative; the filters are correlated on the first `compared` faces."
     keras = import_keras()
     ops, cells = keras.ops, usual.shape[0]*usual.shape[1]
-    usual = usual.reshape(cells, -1).T[None].astype('float32')
+    usual = usual.reshape(1, cells, -1).astype('float32')
 
     class LayerSums(keras.layers.Layer):
         def call(self, given: list[Any]) -> dict[str, Any]:
@@ -142,17 +142,12 @@ def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, c
     return LayerSums(dtype='float32')
 
 
-def _weighed(weights: Any, places: Any) -> Any:
-    "Sums over a grid's cells of places (n, cells, f), each with weights (n, cells, r): (n, r, f). The small array is turned, never the large one."
-    ops = import_keras().ops
-    return ops.matmul(ops.transpose(weights, (0, 2, 1)), places)
-
-
 def _region_sums(places: Any, parts: Any, trust: Any, usual: np.ndarray) -> dict[str, Any]:
-    "Sums over faces of the activation in every part and, as shares of a face's own, of its excess over the two nulls and of their squares: (f, 11) each; and its mean on each face, `pooled` (n, f). `usual` are the average face's parts (1, 11, cells)."
+    "Sums over faces of the activation in every part and, as shares of a face's own, of its excess over the two nulls and of their squares: (f, 11) each; and its mean on each face, `pooled` (n, f). `usual` are the average face's parts (1, cells, 11)."
     ops, count = import_keras().ops, len(FACE_PARTS)
-    sums, on_average = _weighed(parts, places), ops.matmul(usual, places)
-    inside, in_box = sums[:, :count], sums[:, count:]
+    weights = ops.concatenate([parts, ops.ones_like(parts[..., :1])*usual], -1)  # of both at once: the maps, the largest array, are read a single time
+    sums = ops.matmul(ops.transpose(weights, (0, 2, 1)), places)
+    inside, in_box, on_average = sums[:, :count], sums[:, count:count + 1], sums[:, count + 1:]
     total = ops.sum(inside, 1, keepdims=True)  # the parts divide every cell among them
     area, box_area = ops.sum(parts[..., :-2], 1)[..., None], ops.sum(parts[..., -1], 1)[:, None, None]
     spread = ops.concatenate([area, box_area - ops.sum(area, 1, keepdims=True)], 1)/ops.maximum(box_area, 1)  # of the box, over its parts

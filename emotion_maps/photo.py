@@ -31,7 +31,7 @@ from .attribution import METHODS, attribution_tile
 from .backend import import_keras
 from .core import EMOTIONS, IMAGE_SIZE, OUTSIDE, REGION_GROUPS, REGIONS, DataError, EmotionMapsError, choose, file_name, find_path, place, save_figure
 from .data import FORMATS, Faces, check_picture, to_gray, upright_picture
-from .evaluate import Answers, confidence_threshold, predict
+from .evaluate import Answers, predict
 from .face_regions import FaceMasks, face_masks, find_landmarks
 from .recipes import open_model
 from .train import emotions_of
@@ -339,16 +339,6 @@ class Explained(NamedTuple):
         return pd.DataFrame(columns | {'notes': ['; '.join(notes) for notes in self.notes]}, index=pd.RangeIndex(1, len(self.found) + 1, name='face'))
 
 # %% ../nbs/06a_photo.ipynb #e9ac81fd
-def _answers(model: Any, images: np.ndarray, coverage: float | None) -> tuple[Answers, tuple[str, ...]]:
-    "The answers, and the names of the classes; never 'unsure' where it is not known how sure the network usually is."
-    manifest = getattr(model, 'manifest', {})
-    probabilities = predict(model, images)
-    emotions = emotions_of(manifest, probabilities.shape[1])
-    known = coverage is not None and manifest.get('calibration', {}).get('confidence_quantiles')
-    threshold = confidence_threshold(manifest, coverage) if known else 0.
-    return Answers(np.where(probabilities.max(1) >= threshold, np.array(emotions)[probabilities.argmax(1)], 'unsure'), probabilities, threshold), emotions
-
-
 def _notes(photo: np.ndarray, face: FoundFace, trusted: bool) -> list[str]:
     "What to keep in mind about a face."
     height, width = photo.shape[:2]
@@ -371,14 +361,15 @@ def explain(photo: Any, model: Any = 'default', method: str | None = None, cover
     """Find the faces of a photo (whatever `read_photo` takes) and explain each.
 
     `model`: the name of a shipped network, a path, a `Trained` or a `keras.Model`. `method`: one of `METHODS`, or nothing for the one that passed the
-    tests of chapter 04c. `coverage`: see `predict`; None never says 'unsure'. Raises `DataError` (no photo, no face), `ModelError`, `ParameterError`, `MissingStepError`."""
+    tests of chapter 04c. `coverage`: see `predict`; None never says 'unsure', and nor does a network of which it is not known how sure it usually is. Raises `DataError` (no photo, no face), `ModelError`, `ParameterError`, `MissingStepError`."""
     method, name = choose(method or DEFAULT_METHOD, METHODS, 'method'), name or photo_name(photo)
     pixels = read_photo(photo, name)
     trained = open_model(model) if isinstance(model, (str, os.PathLike)) else model
-    network = getattr(trained, 'model', trained)
+    network, manifest = getattr(trained, 'model', trained), getattr(trained, 'manifest', {})
     found, left_out = _large_enough(pixels, name)
     crops = crop_faces(pixels, found, name)
-    answers, emotions = _answers(trained, crops.images, coverage)
+    answers = predict(trained, crops.images, coverage=1 if coverage is None or 'confidence_quantiles' not in manifest.get('calibration', {}) else coverage)
+    emotions = emotions_of(manifest, answers.probabilities.shape[1])
     best, masks = answers.probabilities.argmax(1), face_masks(crops.images)
     maps = maps_by(method, network, crops.images, best, **SLOW.get(method, {}))
     notes = [_notes(pixels, face, trusted) for face, trusted in zip(found, masks.trusted.tolist())]

@@ -32,7 +32,7 @@ from .data import Faces, is_drawn, load_faces
 from .evaluate import accuracy_interval
 from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts
 from .recipes import USES
-from .train import Trained, faces_of, run_folder, training_command
+from .train import Trained, emotions_of, faces_of, run_folder, training_command
 
 if TYPE_CHECKING: import pandas
 
@@ -351,7 +351,8 @@ def _layer_data(maps: np.ndarray, layer: str, first: int, window: tuple[int, int
 def browser_data(trained: Trained, atlas: FilterAtlas | None, shown: ShownFaces, patches: bool = False, drawn: bool = False) -> dict[str, Any]:
     "Everything the browser of filters needs: `facts` for JSON, `blocks` of packed bytes, and what to say about them."
     found = activation_maps(trained.model, shown.images, [*(atlas.about['layers'] if atlas else convolutional_layers(trained.model)), ':output'])
-    answers, emotions = found.pop(':output'), list(trained.manifest.get('emotions') or EMOTIONS)
+    answers = found.pop(':output')
+    emotions = list(emotions_of(trained.manifest, answers.shape[-1]))
     named = answers.ndim == 2 and answers.shape[1] == len(emotions)
     layers, blocks, first = [], {'images': packed(shown.images)}, 0
     for number, (layer, maps) in enumerate(found.items()):
