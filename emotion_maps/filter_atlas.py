@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HIGHEST', 'BINS', 'COMPARED', 'ENRICHED',
            'FALSE_DISCOVERIES', 'DUPLICATE', 'ATLAS_NAME', 'MOST_FILTERS', 'SHOWN_MAPS', 'GRAY', 'BLUE', 'ORANGE',
-           'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'Sight', 'ReceptiveField', 'receptive_fields', 'coverage', 'on_grid',
-           'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve', 'Best', 'best_of',
-           'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas',
-           'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture', 'filter_card',
+           'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'Sight', 'ReceptiveField', 'receptive_fields',
+           'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve',
+           'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas',
+           'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture', 'filter_card',
            'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics',
            'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
 
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, iterate_maps, map_model, network_calls, never_negative, overlay, prepare_images
+from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, iterate_maps, map_model, never_negative, open_network, overlay, prepare_images
 from .backend import compiled, import_keras, to_numpy
-from .core import IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, read_table, write_whole
+from .core import DPI, IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, read_table, write_whole
 from .data import identical_groups, is_drawn
 
 if TYPE_CHECKING:
@@ -63,10 +63,13 @@ class ReceptiveField(NamedTuple):
         return self.rows.stride*row + self.rows.first, self.columns.stride*column + self.columns.first
 
 # %% ../nbs/05_filter_atlas.ipynb #782e5242
+_ELEMENTWISE = ('add', 'subtract', 'multiply', 'divide', 'truedivide', 'negative', 'absolute', 'square', 'sqrt', 'maximum', 'minimum', 'clip', 'cast')  # operations with a number
+
+
 def _step(layer: Any, length: int, axis: int) -> Sight | None:
     "What a cell of a layer's output sees of its input (this long) along an axis, 0 rows or 1 columns; None when we cannot tell."
     kind = type(layer).__name__.lower().replace('_', '')
-    if kind in (*NONLINEARITIES, *IN_PLACE): return Sight()
+    if kind in (*NONLINEARITIES, *IN_PLACE, *_ELEMENTWISE): return Sight()
     if kind in ('zeropadding2d', 'cropping2d'):
         before = (layer.padding if kind == 'zeropadding2d' else layer.cropping)[axis][0]
         return Sight(1, *[-before if kind == 'zeropadding2d' else before]*2)
@@ -77,22 +80,23 @@ def _step(layer: Any, length: int, axis: int) -> Sight | None:
     return Sight(stride, -(padding//2), reach - padding//2)
 
 # %% ../nbs/05_filter_atlas.ipynb #5c37c0da
-def receptive_fields(model: 'keras.Model') -> dict[str, ReceptiveField]:
-    "The receptive field of every convolutional layer of a model. Raises `ModelError` for a layer whose window cannot be told (a transposed convolution, a layer of your own)."
-    known = {}
-    calls = network_calls(model)
+def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) -> dict[str, ReceptiveField]:
+    "The receptive field of every convolutional layer of a model, or of the layers named. Raises `ModelError` for one whose window cannot be told (a transposed convolution, a layer of your own)."
+    opened = open_network(model)
+    known, calls = {id(tensor): ReceptiveField() for tensor in opened.inputs}, opened.calls
     for call in calls.values():
         if not call.outputs or len(call.outputs[0].shape) != 4: continue
-        before = [known[id(tensor)] for tensor in call.inputs if id(tensor) in known] or ([ReceptiveField()] if call is next(iter(calls.values())) else [])
-        if not before: continue
-        met = before[0]
-        for other in before[1:]: met = ReceptiveField(met.rows.joined(other.rows), met.columns.joined(other.columns))
         first = 2 if getattr(call.layer, 'data_format', None) == 'channels_first' else 1
-        steps = [Sight()]*2 if len(call.inputs) > 1 else [_step(call.layer, call.inputs[0].shape[first + axis], axis) for axis in (0, 1)]
+        places = [tensor for tensor in call.inputs if len(tensor.shape) == 4 and tuple(tensor.shape[first:first + 2]) != (1, 1)]  # a number for the whole image has no window
+        if not places or not all(id(tensor) in known for tensor in places): continue
+        met, *others = [known[id(tensor)] for tensor in places]
+        for other in others: met = ReceptiveField(met.rows.joined(other.rows), met.columns.joined(other.columns))
+        lengths = [length or math.ceil(IMAGE_SIZE/sight.stride) for length, sight in zip(places[0].shape[first:first + 2], met)]  # of a network for images of any size
+        steps = [Sight()]*2 if len(call.inputs) > 1 else [_step(call.layer, length, axis) for axis, length in enumerate(lengths)]
         if None not in steps: known[id(call.outputs[0])] = ReceptiveField(met.rows.through(steps[0]), met.columns.through(steps[1]))
     fields = {}
-    for name in convolutional_layers(model):
-        if id(calls[name].outputs[0]) not in known: raise ModelError(f'What a cell of {name} sees cannot be told from the architecture', 'leave this layer out: layers=[…]')
+    for name in convolutional_layers(model) if layers is None else layers:
+        if name not in calls or id(calls[name].outputs[0]) not in known: raise ModelError(f'What a cell of {name} sees cannot be told from the architecture', 'leave this layer out: layers=[…]')
         fields[name] = known[id(calls[name].outputs[0])]
     return fields
 
@@ -124,49 +128,50 @@ def parts_and_box(masks: np.ndarray) -> np.ndarray:
     return np.concatenate([masks, (1 - face).clip(0)[..., None], box[..., None]], -1, dtype='float32')
 
 # %% ../nbs/05_filter_atlas.ipynb #4785a3f1
-def _sums_layer(usual: np.ndarray, threshold: np.ndarray, signed: bool = True, compared: int = 1) -> Any:
-    "A Keras layer from [maps (n, h, w, f), parts and box on the same grid (n, h, w, 12), trust (n,)] to the sums that the atlas of a layer is made of; `usual` are the average face's parts (h, w, 11). Maps that are not `signed` are never negative; the filters are correlated on the first `compared` faces."
+def _sums_layer(threshold: np.ndarray, signed: bool = True, compared: int = 1) -> Any:
+    "A Keras layer from [maps (n, h, w, f), parts and box on the same grid (n, h, w, 12), trust (n,)] to the sums that the atlas of a layer is made of. Maps that are not `signed` are never negative; the filters are correlated on the first `compared` faces."
     keras = import_keras()
-    ops, cells = keras.ops, usual.shape[0]*usual.shape[1]
-    usual = usual.reshape(1, cells, -1).astype('float32')
+    ops = keras.ops
 
     class LayerSums(keras.layers.Layer):
         def call(self, given: list[Any]) -> dict[str, Any]:
             maps, parts, trust = given
-            maps, parts, filters = ops.cast(maps, 'float32'), ops.reshape(parts, (-1, cells, len(FACE_PARTS) + 1)), len(threshold)
+            cells, filters = math.prod(maps.shape[1:3]), len(threshold)
+            maps, parts = ops.cast(maps, 'float32'), ops.reshape(parts, (-1, cells, len(FACE_PARTS) + 1))
             flat, active = ops.reshape(maps, (-1, filters)), ops.relu(maps) if signed else maps
             above, some = ops.cast(ops.greater(flat, threshold), 'float32'), flat[:compared*cells]
             top = ops.matmul(ops.transpose(ops.reshape(parts[..., :-1]*trust[:, None, None], (-1, len(FACE_PARTS)))), above)
             sums = {'map': ops.sum(maps, 0), 'product': ops.matmul(ops.transpose(some), some), 'compared_sum': ops.sum(some, 0), 'peak': ops.max(active, (1, 2)), 'top': ops.transpose(top)}
-            return sums | _region_sums(ops.reshape(active, (-1, cells, filters)), parts, trust, usual)
+            return sums | _region_sums(ops.reshape(active, (-1, cells, filters)), parts, trust)
     return LayerSums(dtype='float32')
 
 
-def _region_sums(places: Any, parts: Any, trust: Any, usual: np.ndarray) -> dict[str, Any]:
-    "Sums over faces of the activation in every part and, as shares of a face's own, of its excess over the two nulls and of their squares: (f, 11) each; and its mean on each face, `pooled` (n, f). `usual` are the average face's parts (1, cells, 11)."
+def _region_sums(places: Any, parts: Any, trust: Any) -> dict[str, Any]:
+    "Sums over faces of the activation in every part and, as shares of a face's own, of its excess over the two nulls and of their squares: (f, 11) each; how many faces they are of, (f, 1); and the mean on each face, `pooled` (n, f)."
     ops, count = import_keras().ops, len(FACE_PARTS)
-    weights = ops.concatenate([parts, ops.ones_like(parts[..., :1])*usual], -1)  # of both at once: the maps, the largest array, are read a single time
+    weights = ops.concatenate([parts, ops.roll(parts[..., :-1], 1, axis=0)], -1)  # its own and another's at once: the maps, the largest array, are read a single time
     sums = ops.matmul(ops.transpose(weights, (0, 2, 1)), places)
-    inside, in_box, on_average = sums[:, :count], sums[:, count:count + 1], sums[:, count + 1:]
+    inside, in_box, of_another = sums[:, :count], sums[:, count:count + 1], sums[:, count + 1:]
     total = ops.sum(inside, 1, keepdims=True)  # the parts divide every cell among them
     area, box_area = ops.sum(parts[..., :-2], 1)[..., None], ops.sum(parts[..., -1], 1)[:, None, None]
     spread = ops.concatenate([area, box_area - ops.sum(area, 1, keepdims=True)], 1)/ops.maximum(box_area, 1)  # of the box, over its parts
     stays = ops.concatenate([ops.zeros_like(inside[:, :-1]), total - in_box], 1)
     trust = trust[:, None, None]
     scale = ops.cast(total > 0, 'float32')*trust/ops.maximum(total, 1e-30)
-    place, face = (inside - in_box*spread - stays)*scale, (inside - on_average)*scale
-    sums = {'inside': inside*trust, 'place': place, 'place_squares': place*place, 'face': face, 'face_squares': face*face, 'active': ops.cast(scale > 0, 'float32')}
+    paired = scale*ops.roll(trust, 1, axis=0)
+    place, face = (inside - in_box*spread - stays)*scale, (inside - of_another)*paired
+    sums = {'inside': inside*trust, 'place': place, 'place_squares': place*place, 'face': face, 'face_squares': face*face,
+            'active': ops.cast(scale > 0, 'float32'), 'paired': ops.cast(paired > 0, 'float32')}
     return {name: ops.transpose(ops.sum(values, 0)) for name, values in sums.items()} | {'pooled': total[:, 0]/places.shape[1]}
 
 # %% ../nbs/05_filter_atlas.ipynb #601b2e51
-SAMPLE = 300  # faces that the thresholds and the average face come from
+SAMPLE = 300  # faces that the thresholds come from
 
 
 class AtlasPlan(NamedTuple):
-    "What must be known before the pass: layers, each filter's threshold {layer: (f,)}, the average face's parts (48, 48, 11), and the share of places above a threshold."
+    "What must be known before the pass: layers, each filter's threshold {layer: (f,)}, and the share of places above a threshold."
     layers: list[str]
     thresholds: dict[str, np.ndarray]
-    average: np.ndarray
     share: float = .005
 
 
@@ -174,9 +179,9 @@ RegionsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # from number
 
 
 def plan_atlas(model: 'keras.Model', images: np.ndarray, regions_of: RegionsOf, layers: Sequence[str] | None = None, sample: int = SAMPLE, share: float = .005, seed: int = 0) -> AtlasPlan:
-    "Thresholds and the average face's regions from a seeded sample of the images (n, 48, 48) in 0…255. Raises `DataError` when there are none, or none whose regions can be trusted."
+    "Thresholds from a seeded sample of the images (n, 48, 48) in 0…255. Raises `DataError` when there are none, or none whose regions can be trusted, and `ModelError` for a layer whose receptive field cannot be told."
     if not len(images): raise DataError('There are no faces to make an atlas of', 'give at least one')
-    names = convolutional_layers(model) if layers is None else list(layers)
+    names = list(receptive_fields(model, layers))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:sample])
     highest, places = {name: np.zeros((0, 0)) for name in names}, dict.fromkeys(names, 0)
     for where, maps in iterate_maps(model, images[chosen], names, batch_size=16):
@@ -185,11 +190,9 @@ def plan_atlas(model: 'keras.Model', images: np.ndarray, regions_of: RegionsOf, 
             values, keep = found.reshape(-1, found.shape[-1]), math.ceil(share*len(chosen)*math.prod(found.shape[1:3])) + 1
             values = np.concatenate([highest[name], values]) if highest[name].size else values
             highest[name] = values if len(values) <= keep else np.partition(values, len(values) - keep, 0)[-keep:]
-    masks, trust = regions_of(chosen)
-    if not (np.asarray(trust) > 0).any():
+    if not (np.asarray(regions_of(chosen)[1]) > 0).any():
         raise DataError(f'Among {len(chosen)} images there is no face whose regions can be trusted', 'give upright faces that fill the picture, as in FER2013, in gray 0…255')
-    average = parts_and_box(masks[np.asarray(trust) > 0])[..., :-1].mean(0)
-    return AtlasPlan(names, {name: np.maximum(values.min(0), 0).astype('float32') for name, values in highest.items()}, average, share)
+    return AtlasPlan(names, {name: np.maximum(values.min(0), 0).astype('float32') for name, values in highest.items()}, share)
 
 # %% ../nbs/05_filter_atlas.ipynb #d8adb4a0
 BINS_PER_OCTAVE, LOWEST, HIGHEST = 32, -14, 12  # of the histograms: from 2**-14 to 2**12, below and above in the end bins
@@ -263,23 +266,23 @@ def shard_slice(count: int, shard: tuple[int, int], batch_size: int = 32) -> sli
     return slice(batches*number//shards*batch_size, batches*(number + 1)//shards*batch_size)
 
 
-COMPARED = 4096  # faces that the filters are correlated on; of a larger set, the first few of every batch
+COMPARED = 4096  # faces that the filters are correlated on; of a larger set, some of every batch
 
 
 def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasPlan, numbers: Sequence[int] | None = None, favourites: int = 9, batch_size: int = 32,
            shard: tuple[int, int] = (0, 1), compared: int = COMPARED) -> dict[str, FilterStatistics]:
     """One pass over faces (all, or those of these numbers; or of these the `shard` i of n): the statistics of every layer, {layer: FilterStatistics}; {} when there are no faces.
 
-    `faces` has images (n, 48, 48) uint8, labels (n,) and emotions. The filters are correlated on about `compared` of them. Statistics of parts that share a plan are added up with `+`."""
+    `faces` has images (n, 48, 48) uint8, labels (n,) and emotions. Each face's regions are compared with those of another of its batch (`batch_size`, 2 or more); the filters are correlated on about `compared` faces. Statistics of parts that share a plan are added up with `+`."""
     from threadpoolctl import threadpool_limits
     keras = import_keras()
     maps = map_model(model, plan.layers)
-    numbers = np.arange(len(faces.images)) if numbers is None else np.asarray(numbers)
+    numbers = np.random.default_rng(0).permutation(len(faces.images) if numbers is None else np.asarray(numbers, int))
     of_batch = math.ceil(batch_size*min(compared/max(len(numbers), 1), 1))  # how many are compared
-    images, trust, shapes = keras.Input(model.inputs[0].shape[1:]), keras.Input(()), {name: tuple(m.shape[1:3]) for name, m in zip(plan.layers, maps.outputs)}
-    grids = {shape: keras.Input((*shape, len(FACE_PARTS) + 1)) for shape in shapes.values()}
-    layers = {name: _sums_layer(on_grid(plan.average, *shapes[name]), plan.thresholds[name], not never_negative(model, name), of_batch)([m, grids[shapes[name]], trust])
-              for name, m in zip(plan.layers, keras.tree.flatten(maps(images)))}
+    images, trust = keras.Input(prepare_images(model, faces.images[:1], None).shape[1:]), keras.Input(())
+    found_maps = dict(zip(plan.layers, keras.tree.flatten(maps(images))))
+    grids = {shape: keras.Input((*shape, len(FACE_PARTS) + 1)) for shape in (tuple(m.shape[1:3]) for m in found_maps.values())}
+    layers = {name: _sums_layer(plan.thresholds[name], not never_negative(model, name), of_batch)([m, grids[tuple(m.shape[1:3])], trust]) for name, m in found_maps.items()}
     run, gathered = compiled(keras.Model([images, trust, *grids.values()], layers)), {}
     numbers, originals = numbers[shard_slice(len(numbers), shard, batch_size)], identical_groups(faces.images) == np.arange(len(faces.images))
     with threadpool_limits(1, 'blas'), Progress(len(numbers), 'Gathering') as bar:  # NumPy's threads go on spinning after a product and would keep a core from the network
@@ -315,7 +318,7 @@ def region_profile(statistics: FilterStatistics) -> dict[str, np.ndarray]:
     whole, top = sums['inside'].sum(1, keepdims=True), sums['top'].sum(1, keepdims=True)
     share, top_share = sums['inside']/np.maximum(whole, 1e-30), sums['top']/np.maximum(top, 1e-30)
     region = area*sums['area'].sum()/(IMAGE_SIZE**2)*cells  # in cells, over all faces
-    tests = {name: _larger_than_zero(sums[name], sums[f'{name}_squares'], sums['active']) for name in ('place', 'face')}
+    tests = {name: _larger_than_zero(sums[name], sums[f'{name}_squares'], sums[count]) for name, count in (('place', 'active'), ('face', 'paired'))}
     return {'share': share, 'enrichment': share/np.maximum(area, 1e-9), 'top_share': top_share, 'top_enrichment': top_share/np.maximum(area, 1e-9),
             'iou': sums['top']/np.maximum(top + region - sums['top'], 1e-30), 'iou_ceiling': np.minimum(top, region)/np.maximum(np.maximum(top, region), 1e-30),
             'p_place': tests['place'], 'p_face': tests['face']}
@@ -339,8 +342,8 @@ def _layer_table(layer: str, statistics: FilterStatistics, emotions: Sequence[st
     others = correlation - 2*np.eye(len(correlation), dtype='float32')
     faces = statistics.counts.sum((0, 2))/len(correlation)
     with np.errstate(invalid='ignore'): means, curve = statistics.sums['pooled_by_emotion']/faces, area_under_curve(statistics.counts)
-    columns = {'layer': layer, 'filter': np.arange(len(correlation)), 'dead': peaks <= 0, 'peak': peaks, 'mean': statistics.sums['pooled_by_emotion'].sum(1)/faces.sum(),
-               'active_faces': statistics.sums['active'][:, 0]/max(statistics.sums['area'].sum()/IMAGE_SIZE**2, 1), 'kin': others.argmax(1), 'kin_correlation': others.max(1)}
+    columns = {'layer': layer, 'filter': np.arange(len(correlation)), 'dead': (peaks <= 0) & ~statistics.sums['map'].any((0, 1)), 'peak': peaks, 'mean': statistics.sums['pooled_by_emotion'].sum(1)/faces.sum(),
+               'active_faces': statistics.sums['active'][:, 0]/max(statistics.sums['area'].sum()/IMAGE_SIZE**2, 1), 'kin': others.argmax(1), 'kin_correlation': others.max(1) if len(others) > 1 else np.nan}
     for name, values in profile.items(): columns |= {f'{name}_{part}': values[:, number] for number, part in enumerate(FACE_PARTS)}
     for number, emotion in enumerate(emotions): columns |= {f'auc_{emotion}': curve[:, number], f'mean_{emotion}': means[:, number]}
     return pd.DataFrame(columns)
@@ -363,7 +366,7 @@ def _named(table: 'pandas.DataFrame', emotions: Sequence[str]) -> 'pandas.DataFr
     told = np.nan_to_num(curve, nan=0).argmax(1)
     first = {'region': np.where(named, np.array(FACE_PARTS, object)[best], None), 'enrichment': np.where(named, enrichment[rows, best], np.nan),
              'follows_face': named & (np.stack([adjusted[f'q_face_{part}'] for part in FACE_PARTS], 1)[rows, best] <= FALSE_DISCOVERIES),
-             'emotion': np.where(live, np.array(emotions, object)[told], None), 'emotion_auc': np.where(live, curve[rows, told], np.nan),
+             'emotion': np.where(live & ~np.isnan(curve).all(1), np.array(emotions, object)[told], None), 'emotion_auc': np.where(live, curve[rows, told], np.nan),
              'duplicate': live & (table['kin_correlation'].to_numpy() >= DUPLICATE)}
     rest = table.drop(columns=['layer', 'filter', *(name for name in table if name.startswith('p_'))])
     return pd.concat([table[['layer', 'filter']], pd.DataFrame(first), rest, pd.DataFrame(adjusted)], axis=1)
@@ -436,8 +439,8 @@ class FilterAtlas:
         if found.empty: raise ParameterError(f'{layer} has no filter {number}', f'use numbers from 0 to {(self.table["layer"] == layer).sum() - 1}')
         return found.iloc[0]
 
-    def card(self, layer: str, number: int, emotions: Sequence[str] | None = None) -> 'Figure':
-        "The identity card of one filter, as a matplotlib figure: `save_figure` writes it at 300 DPI. Raises `ParameterError`."
+    def card(self, layer: str, number: int) -> 'Figure':
+        "The identity card of one filter, as a matplotlib figure of 300 DPI. Raises `ParameterError`."
         return filter_card(self, layer, number)
 
 # %% ../nbs/05_filter_atlas.ipynb #ddafb2cd
@@ -472,8 +475,8 @@ def finish_atlas(model: 'keras.Model', faces: Any, gathered: dict[str, FilterSta
     table = _named(pd.concat([_layer_table(name, statistics, faces.emotions) for name, statistics in gathered.items()], ignore_index=True), faces.emotions)
     arrays = {f'mean_map/{name}': (statistics.sums['map']/statistics.sums['faces']).astype('float32') for name, statistics in gathered.items()}
     arrays |= {f'correlation/{name}': _kin(statistics).astype('float16') for name, statistics in gathered.items()}
-    arrays |= {f'threshold/{name}': threshold for name, threshold in plan.thresholds.items()} | {'average_parts': plan.average.astype('float32')}
-    fields = receptive_fields(model)
+    arrays |= {f'threshold/{name}': threshold for name, threshold in plan.thresholds.items()}
+    fields = receptive_fields(model, list(gathered))
     facts = {'emotions': list(faces.emotions), 'faces': int(next(iter(gathered.values())).sums['faces']), 'layers': list(gathered),
              'receptive_fields': {name: [list(fields[name].rows), list(fields[name].columns)] for name in gathered}, 'top_share': plan.share}
     return FilterAtlas(table, arrays | _favourites(model, faces, gathered), facts | (about or {}))
@@ -520,13 +523,25 @@ def favourites_picture(atlas: FilterAtlas, layer: str, number: int) -> np.ndarra
     return sheet
 
 
+def _effect_in_words(row: Any) -> str:
+    "What changes without the filter; empty before 05b_ablation."
+    import pandas as pd
+    if pd.isna(row.get('effect')): return ''
+    limits = f" ({row['effect_low']:+.4f} to {row['effect_high']:+.4f}, q {row['effect_q']:.2g})" if pd.notna(row.get('effect_q')) else ''
+    words = [f"without it, log-probability of the true emotion {row['effect']:+.4f}{limits}"]
+    if pd.notna(row.get('accuracy_change')): words.append(f"accuracy {100*row['accuracy_change']:+.1f} points")
+    if pd.notna(row.get('effect_with_twin')): words.append(f"without its twins too {row['effect_with_twin']:+.4f}")
+    return ', '.join(words)
+
+
 def _words(row: Any) -> str:
     "What a card says first."
     import pandas as pd
     if row['dead']: return 'dead: it answered to none of the faces'
-    words = [f"follows the {row['region'].replace('_', ' ')} (enrichment {row['enrichment']:.2f}{'' if row['follows_face'] else '; no more than the place of the average face'})"
-             if isinstance(row['region'], str) else 'follows no region', f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})"]
-    if 'effect' in row and pd.notna(row['effect']): words.append(f"without it, log-probability of the true emotion {row['effect']:+.4f}")
+    words = [f"follows the {row['region'].replace('_', ' ')} (enrichment {row['enrichment']:.2f}{'' if row['follows_face'] else '; as much with the regions of other faces'})"
+             if isinstance(row['region'], str) else 'follows no region', f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})" if isinstance(row['emotion'], str) else 'tells no emotion from others']
+    if isinstance(row['region'], str): words.append(f"IoU of its strongest places {row['iou_' + row['region']]:.2f} of {row['iou_ceiling_' + row['region']]:.2f}")
+    if pd.notna(row.get('optimised_ratio')): words.append(f"optimised image {row['optimised_ratio']:.1f} times the best patch")
     return '; '.join(words)
 
 # %% ../nbs/05_filter_atlas.ipynb #2123a2ee
@@ -537,11 +552,11 @@ def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence
     mean = atlas.arrays[f'mean_map/{layer}'][..., number]
     places[0].imshow(favourites_picture(atlas, layer, number), cmap='gray', vmin=0, vmax=255)
     places[0].set_title(f'favourites, {rows}×{columns} px', fontsize=7)
-    for rank, axes in enumerate(places[1:4]):
+    for rank, axes in zip(range(len(atlas.arrays[f'favourite_maps/{layer}'][number])), places[1:1 + SHOWN_MAPS]):
         face, found = atlas.arrays['images'][atlas.arrays[f'favourites/{layer}'][number, rank, 0]], atlas.arrays[f'favourite_maps/{layer}'][number, rank].astype('float32')
         axes.imshow(overlay(face, found) if found.max() > 0 else face, cmap='gray', vmin=0, vmax=255)
         axes.set_title(f'its map on face {atlas.arrays["image_numbers"][atlas.arrays[f"favourites/{layer}"][number, rank, 0]]}', fontsize=7)
-    places[4].imshow(mean, cmap='inferno', vmin=0)
+    places[4].imshow(mean, cmap='inferno', vmin=min(mean.min(), 0))
     places[4].set_title('mean over all faces', fontsize=7)
     if (best := optimised_parts(atlas, layer)) is not None:
         places[5].imshow(best[number], cmap='gray', vmin=0, vmax=255)
@@ -568,8 +583,9 @@ def _draw_bars(row: Any, emotions: Sequence[str], places: Sequence[Any]) -> None
         places[2].barh(height, values, xerr=np.abs(ends - values), color=[HELPS if value < 0 else HARMS for value in values], error_kw={'linewidth': .6})
         places[2].axvline(0, color='black', linewidth=.6)
     else: places[2].text(.5, .5, 'not measured yet:\nchapter 05b', ha='center', va='center', fontsize=6.5, color=GRAY, transform=places[2].transAxes)
-    for axes in places[1:]: axes.set_yticks(height, emotions)
-    for axes, title in zip(places, ('enrichment: share of activation / share of area', 'AUC: emotion against the rest', 'change of log-probability without it')):
+    places[1].set_yticks(height, [f"{emotion} {row[f'mean_{emotion}']:.2g}" for emotion in emotions])
+    places[2].set_yticks(height, emotions)
+    for axes, title in zip(places, ('enrichment: share of activation / share of area', 'AUC against the rest; mean activation', 'change of log-probability without it')):
         axes.set_title(title, fontsize=7)
         axes.invert_yaxis()
         axes.tick_params(labelsize=6, length=2)
@@ -581,20 +597,20 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
     "The identity card of one filter. Raises `ParameterError` when there is none."
     from matplotlib.figure import Figure
     row = atlas.filter(layer, number)
-    figure = Figure((7.2, 4.6), layout='constrained')
+    figure = Figure((7.2, 4.7), dpi=DPI, layout='constrained')
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.55))
     _draw_pictures(atlas, layer, number, top.subplots(1, 6 if f'optimised/{layer}' in atlas.arrays else 5))
     _draw_bars(row, atlas.about['emotions'], bottom.subplots(1, 3, gridspec_kw={'width_ratios': (1.2, 1, 1)}))
-    kin = '' if row['dead'] else f" · closest kin: filter {row['kin']:.0f} (correlation {row['kin_correlation']:.2f}{', a duplicate' if row['duplicate'] else ''})"
-    figure.suptitle(f"{layer}, filter {number}{kin}\n{_words(row)}", fontsize=8, x=.02, ha='left')
+    kin = '' if row['dead'] or np.isnan(row['kin_correlation']) else f" · closest kin: filter {row['kin']:.0f} (correlation {row['kin_correlation']:.2f}{', a duplicate' if row['duplicate'] else ''})"
+    figure.suptitle(f"{layer}, filter {number}{kin}\n{_words(row)}\n{_effect_in_words(row)}".rstrip(), fontsize=7.5, x=.02, ha='left')
     return figure
 
 # %% ../nbs/05_filter_atlas.ipynb #a3732b68
 COLUMNS = {
     'layer, filter': 'which filter', 'region': 'the part of the face it is named after, if any: enrichment at least 1.25 and the first null rejected',
-    'enrichment': "of its activation in that region", 'follows_face': 'is the second null rejected too: does it follow this face, beyond the average place?',
+    'enrichment': "of its activation in that region", 'follows_face': 'is the second null rejected too: does it follow this face, beyond the place that faces share?',
     'emotion, emotion_auc': 'the emotion that its mean activation tells best from the others, and how well (0.5 is chance)',
-    'dead, duplicate': 'never above zero; correlated with its closest kin by 0.95 or more', 'peak, mean': 'largest and mean activation over all faces and places',
+    'dead, duplicate': 'zero everywhere on all faces; correlated with its closest kin by 0.95 or more', 'peak, mean': 'largest and mean activation over all faces and places; in these and all other columns, only the part above zero counts',
     'active_faces': 'share of the faces (with trusted landmarks) on which it answers at all', 'kin, kin_correlation': "the most correlated filter of the layer, over all places of the faces (of large sets, of about 4,000)",
     'share_*, enrichment_*': 'share of its activation in each of the ten regions and outside; divided by their share of the area',
     'top_share_*, top_enrichment_*': 'the same for its strongest 0.5 % of places', 'iou_*, iou_ceiling_*': 'intersection over union of these places with the region, and the most that its area allows',
@@ -622,6 +638,16 @@ def regions_figure(atlas: FilterAtlas) -> 'Figure':
     axes.spines[['top', 'right']].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), fontsize=6.5, frameon=False, loc='outside right center')
     return figure
+
+# %% ../nbs/05_filter_atlas.ipynb #259bf059
+ARRAYS = {
+    'mean_map/LAYER': '(h, w, f) float32: the mean over all faces of the map, as the network gives it', 'correlation/LAYER': '(f, f) float16: of every two filters\' maps, -1…1',
+    'threshold/LAYER': '(f,) float32: the activation that 0.5 % of all places exceed, 0 or more', 'images': '(n, 48, 48) uint8: the favourite faces, each once', 'image_numbers': '(n,) int64: which of the faces gathered they are',
+    'favourites/LAYER': '(f, k, 3) int32: place in `images`, row and column in the map, best first', 'favourite_peaks/LAYER': '(f, k) float32: the activation there, 0 or more',
+    'favourite_maps/LAYER': '(f, 3, h, w) float16: the filter\'s map on its first three favourites', 'optimised/LAYER': '(f, 48, 48) uint8: added by 05a_optimised_images'}
+ABOUT = {
+    'layers, emotions': 'names, in order', 'faces': 'how many were gathered', 'receptive_fields': 'for each layer [stride, first, last] along rows and columns: cell i sees the pixels stride*i + first to stride*i + last',
+    'top_share': 'share of places above a threshold', 'model, data_fingerprint, seed': 'what it was made of', 'optimised, ablation': 'settings of chapters 05a and 05b, once they have added theirs'}
 
 # %% ../nbs/05_filter_atlas.ipynb #7ef787ff
 def summarise_atlas(table: 'pandas.DataFrame', emotions: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -680,7 +706,7 @@ def regions_of_faces(faces: Any, numbers: np.ndarray | None = None) -> RegionsOf
 # %% ../nbs/05_filter_atlas.ipynb #5b70e35b
 def save_statistics(path: str | Path, gathered: dict[str, FilterStatistics], plan: AtlasPlan) -> Path:
     "Write what `gather` gathered, with its plan, as one .npz file, whole or not at all."
-    arrays = {f'{name}|threshold': plan.thresholds[name] for name in plan.layers} | {'average': plan.average, 'share': np.array(plan.share), 'layers': np.array(plan.layers), 'gathered': np.array(list(gathered), str)}
+    arrays = {f'{name}|threshold': plan.thresholds[name] for name in plan.layers} | {'share': np.array(plan.share), 'layers': np.array(plan.layers), 'gathered': np.array(list(gathered), str)}
     for name, statistics in gathered.items():
         arrays |= {f'{name}|sum|{kind}': value for kind, value in statistics.sums.items()} | {f'{name}|counts': statistics.counts}
         arrays |= {f'{name}|best|{kind}': value for kind, value in statistics.best._asdict().items()}
@@ -691,9 +717,9 @@ def save_statistics(path: str | Path, gathered: dict[str, FilterStatistics], pla
 def load_statistics(path: str | Path) -> tuple[dict[str, FilterStatistics], AtlasPlan]:
     "Read what `save_statistics` wrote. Raises `DataError`."
     try:
-        arrays = read_arrays(path, ('layers', 'gathered', 'average', 'share'))
+        arrays = read_arrays(path, ('layers', 'gathered', 'share'))
         layers = arrays['layers'].tolist()
-        plan = AtlasPlan(layers, {name: arrays[f'{name}|threshold'] for name in layers}, arrays['average'], float(arrays['share']))
+        plan = AtlasPlan(layers, {name: arrays[f'{name}|threshold'] for name in layers}, float(arrays['share']))
         return {name: FilterStatistics({key.rpartition('|')[2]: value for key, value in arrays.items() if key.startswith(f'{name}|sum|')}, arrays[f'{name}|counts'],
                                        Best(*(arrays[f'{name}|best|{kind}'] for kind in Best._fields))) for name in arrays['gathered'].tolist()}, plan
     except Exception as error:  # NumPy raises many kinds for one cause
