@@ -1,6 +1,6 @@
 """How fast a network of preset 'hour' trains here, beside plain Keras; with --minutes also how accurate each gets in that time.
 
-usage: python .ci/bench_train.py [--rounds N] [--batches N] [--plain-batches N] [--minutes M]
+usage: python .ci/bench_train.py [--rounds N] [--batches N] [--plain-batches N] [--minutes M]     (make bench-train says --minutes 5)
 FER2013 is used where EMOTION_MAPS_FER2013 names its ZIP, else the faces drawn here.
 """
 import argparse

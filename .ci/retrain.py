@@ -1,6 +1,6 @@
 """Make a shipped network again from nothing: the commands that `emotion_maps.recipes.retraining` names, one after another, but for those that ship.
 
-usage: python .ci/retrain.py NAME FER2013.zip [--models models]     (what lies in the models' folder already is not made again; a training that was interrupted goes on)
+usage: python .ci/retrain.py NAME FER2013.zip [--models models]     (what its very command has made in the models' folder already is not made again; a training that was interrupted goes on)
 """
 import argparse
 import os
@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 
 from emotion_maps.core import EmotionMapsError, ModelError, find_path, place
+from emotion_maps.data import is_drawn, load_faces
 from emotion_maps.recipes import made_by, retraining, told_by
+from emotion_maps.train import manifest_beside, training_command
 
 
 def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[str]]:
@@ -28,6 +30,17 @@ def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[s
     return dict(word.split("=", 1) for word in words[:at]), [*words[at + 1:at + 3], *(word for name, value in told.items() for word in ("-p", name, value))]
 
 
+def require_same(path: Path, command: str, data: str) -> None:
+    """Raise `ModelError` unless the model at `path` was made by this command, from these data."""
+    wanted = told_by(command) | {"data": load_faces(data).source if is_drawn(data) else Path(data).name}
+    manifest = manifest_beside(path)
+    found = told_by(training_command(manifest)) if manifest else {}
+    differs = [f"{key} {found.get(key, 'as usual')} where {wanted.get(key, 'as usual')} is wanted" for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    if differs:
+        how = f"with {', '.join(differs)}" if manifest else f"in a way that is not known: there is no {path.with_suffix('.json').name} beside it"
+        raise ModelError(f"{path} was made {how}", "move it away, or give another folder by --models")
+
+
 def retrain(name: str, data: str, models: str = "models") -> list[str]:
     """Run the commands, but for those that ship: they are printed, and returned. Raises `ModelError` for a command that fails."""
     data = data if data == "kaggle" or data.startswith("drawn") else str(find_path(data))
@@ -41,6 +54,7 @@ def retrain(name: str, data: str, models: str = "models") -> list[str]:
         exists = (place(models) / file).is_file()
         print(f"{number}/{len(chain)} {file}" + " is there already" * exists, flush=True)
         if exists:
+            require_same(place(models) / file, command, data)
             continue
         with tempfile.TemporaryDirectory() as folder:
             ended = subprocess.run([sys.executable, "-m", "papermill", notebook, str(Path(folder) / "out.ipynb"), *words], env=os.environ | environment, cwd=place("."))

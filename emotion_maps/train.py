@@ -8,9 +8,9 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit',
            'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
-           'split_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of',
-           'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train', 'curves_figure',
-           'training_command', 'write_result', 'demo_training']
+           'split_seed', 'split_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint',
+           'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train',
+           'curves_figure', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -600,6 +600,11 @@ def emotions_of(manifest: Mapping[str, Any], classes: int) -> tuple[str, ...]:
     return tuple(manifest.get('emotions') or (EMOTIONS if classes == len(EMOTIONS) else map(str, range(classes))))
 
 
+def split_seed(manifest: Mapping[str, Any], otherwise: int = 0) -> int:
+    "The seed that a network's validation faces and those it was calibrated on were drawn by: that of the training that its past began with; `otherwise` where its manifest tells none."
+    return manifest.get('calibration', {}).get('seed', manifest.get('seed', otherwise))
+
+
 def split_fingerprint(split: Split) -> str:
     "The fingerprint of everything a training and its scores see: the faces of all three parts."
     return fingerprint(split.train.fingerprint, split.validation.fingerprint, split.test.fingerprint)
@@ -656,7 +661,7 @@ def faces_of(trained: Trained, data: str = '') -> Split:
     if lacking: raise ModelError(f'The manifest beside {trained.path} does not say {lacking[0]!r}', 'get it again together with its model, or delete it and say which data to use: data=…')
     try:
         faces = load_faces(data or manifest['data'], emotions=manifest['emotions'], unreadable=manifest['unreadable'])
-        return split_faces(faces, manifest['split'] if not data else 'auto', manifest['validation'], manifest['seed'])
+        return split_faces(faces, manifest['split'] if not data else 'auto', manifest['validation'], split_seed(manifest))
     except (DataError, ParameterError) as error: raise type(error)(f'{error.problem} (asked for by {trained.path.with_suffix(".json").name})', error.remedy) from None
 
 
@@ -734,6 +739,13 @@ def _given(network: str | Path | Trained, role: str) -> Trained:
         raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network from Python: train({role}=open_pretrained('default'), …)") from None
 
 
+def _require_share(begun: Trained, parts: Split, calibration: float) -> None:
+    "Raise `ParameterError` when a network to start from held out another share of these very faces: it may have learnt those that are held out now."
+    share = begun.manifest.get('calibration', {}).get('share', 0.)
+    if begun.manifest.get('data_fingerprint') == split_fingerprint(parts) and share != calibration:
+        raise ParameterError(f'calibration={calibration}, but {begun.path.name} was trained on these faces with calibration={share}, so it may have learnt faces that are to be held out', f'give calibration={share}')
+
+
 def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str], probabilities: str | Path, train_faces: int | None, shuffle_labels: bool) -> tuple[Faces, dict[str, Any]]:
     "What is learnt from, of the training faces that are `left` when some are held out: cleaned, fewer, or with shuffled labels; and what the manifest says of that."
     cleaning: dict[str, Any] = {}
@@ -754,20 +766,20 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
           clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
     """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `ProcessLostError`.
 
-    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. `calibration` is the share of the training faces that is held out to calibrate on, the same ones as for the start; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
+    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
     drawn = is_drawn(data)
     preset = preset or ('quick' if drawn else 'best')
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
-    parts = split_faces(faces, split, validation, seed)
     policy = choose_precision(precision, recipe.filters[0])
-    begun = _given(start, 'start') if start else Trained(None, {}, None)
-    weights, held_seed = begun.model.get_weights() if start else (), begun.manifest.get('calibration', {}).get('seed', begun.manifest.get('seed', seed))
-    held = held_out(parts.train, calibration, held_seed)
+    begun, teacher = (_given(network, role) if network else Trained(None, {}, None) for role, network in (('start', start), ('teacher', teacher)))
+    weights, first_seed = begun.model.get_weights() if start else (), split_seed(begun.manifest, split_seed(teacher.manifest, seed))
+    parts = split_faces(faces, split, validation, first_seed)
+    _require_share(begun, parts, calibration)
+    held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
-    if teacher: teacher = _given(teacher, 'teacher')
-    taught = _taught(teacher, learnt, recipe, policy) if teacher else None
+    taught = _taught(teacher, learnt, recipe, policy) if teacher.model is not None else None
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return load_trained(path)
     folder = path.parent/'runs'/run
@@ -780,8 +792,8 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
         manifest = {
             'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': 'kaggle' if data == 'kaggle' else faces.source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
-            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network and network.path},
-            'calibration': {'share': calibration, 'seed': held_seed, **calibrated}, **other_faces,
+            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network.path},
+            'calibration': {'share': calibration, 'seed': first_seed, **calibrated}, **other_faces,
             'parameters': asdict(recipe), 'precision': policy, 'backend': backend_name(), 'versions': versions(), 'accelerators': list(accelerators()), 'processes': processes,
             'faces': {'train': len(learnt), 'validation': len(parts.validation), 'test': len(parts.test)},
             'scores': scores, 'history': history, 'duration_seconds': round(sum(epoch['seconds'] for epoch in history), 1), 'peak_memory_mb': peak_memory()}
@@ -815,9 +827,11 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
 def training_command(manifest: Mapping[str, Any]) -> str:
     "The command that trains again what a manifest describes; for a mean of networks (chapter 02a) the one that averages them."
     said = lambda network: f'models/{network}' if Path(network).suffix else network  # a shipped one has no ending
+    backend = '' if manifest['backend'] == 'tensorflow' else f'KERAS_BACKEND={manifest["backend"]} '
     if 'members' in manifest:
         shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
-        return (f'papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(said(member["name"]) for member in manifest["members"])}{shares}'
+        shares += f' -p chosen_from {manifest["chosen_from"]}' if 'chosen_from' in manifest else ''
+        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(said(member["name"]) for member in manifest["members"])}{shares}'
                 f' -p model {said(manifest["name"])}')
     usual = asdict(recipe_from(manifest['preset']))
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
@@ -829,7 +843,6 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
     given |= {name: told[name] for name, value in {'validation': .1, 'unreadable': 'refuse', 'seed': 0, 'calibration': .05, 'name': MODEL_NAME}.items() if told.get(name, value) != value}
     words = [f'-p {name} {",".join(map(str, value)) if isinstance(value, list) else value}' for name, value in given.items()]
-    backend = '' if manifest['backend'] == 'tensorflow' else f'KERAS_BACKEND={manifest["backend"]} '
     return f'{backend}papermill nbs/02_train.ipynb out.ipynb {" ".join(words)}'
 
 

@@ -9,6 +9,7 @@ import pytest
 NAMES = ["apart", "champion", "default"]
 NOTEBOOKS = Path(__file__).parent.parent.parent / "nbs"
 TRAININGS = sorted((NOTEBOOKS / "results").glob("02_train_*.json"))
+MEANS = sorted((NOTEBOOKS / "results").glob("02a_train_*.json"))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -35,6 +36,11 @@ def test_card_is_about_this_very_file(shipped, card):
     assert card["model_fingerprint"] == fingerprint(np.fromfile(shipped.path, "uint8"))
     assert card["data_fingerprint"] == shipped.manifest["data_fingerprint"]
     assert card["note"] and card["stress"] and card["answered"] and card["without_copies"]["n"] < card["n"]
+
+
+def test_default_is_as_good_and_as_honest_as_was_asked(root):
+    card = json.loads((root / "nbs" / "results" / "03_default.json").read_text())
+    assert card["accuracy"] >= 0.70 and card["calibration"]["ece"] < 0.03
 
 
 def test_default_has_the_shape_of_the_brief():
@@ -113,6 +119,14 @@ def test_kept_command_is_the_kept_settings(path):
     assert given.get("calibration", 0.05) == run.get("calibration", {"share": 0.0})["share"]
 
 
+@pytest.mark.parametrize("path", MEANS, ids=lambda path: path.stem)
+def test_kept_command_of_a_mean_is_the_kept_settings(path):
+    from emotion_maps.train import training_command
+
+    run = json.loads(path.read_text())
+    assert run["command"] == training_command(run) and run["backend"] in run["versions"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_are_made_before_they_are_needed(name):
     from emotion_maps.pipeline import step_parameters
@@ -157,11 +171,13 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
     calls = []
 
     def stand_in(words, env, **rest):
-        """Take the place of papermill: note what it is told, and leave an empty file."""
+        """Take the place of papermill: note what it is told, and leave an empty file with the manifest that is kept of it."""
         calls.append((words[3:], env.get("KERAS_BACKEND")))
         given = dict(zip(words[6::3], words[7::3]))
         made = Path(given["model"]) if "model" in given else Path(given["models"]) / f"{given['name']}.keras"
         made.touch()
+        kept, = (root / "nbs" / "results").glob(f"02*_train_{made.stem}.json")
+        made.with_suffix(".json").write_text(json.dumps(json.loads(kept.read_text()) | {"data": "drawn"}))
         return subprocess.CompletedProcess(words, 3 if made.name == "again_16.keras" else 0)
 
     monkeypatch.setattr(subprocess, "run", stand_in)
@@ -171,3 +187,10 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
     left = retrain("default", "drawn", str(tmp_path))
     assert len(calls) == len(retraining("default")) - 1 and len(left) == 1 and left[0].endswith("-p ship_as default")
     assert "again_16.keras is there already" in capsys.readouterr().out
+    beside = tmp_path / "again_15.json"
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"seed": 7}))
+    with pytest.raises(EmotionMapsError, match="again_15.keras was made with seed 7 where 1 is wanted"):
+        retrain("default", "drawn", str(tmp_path))
+    beside.unlink()
+    with pytest.raises(EmotionMapsError, match="not known"):
+        retrain("default", "drawn", str(tmp_path))
