@@ -216,19 +216,19 @@ def take_out(model: 'keras.Model', faces: Faces, mean_maps: Mapping[str, np.ndar
              preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int = 64, keep: str | Path | None = None) -> Outcomes:
     """What happens to every face when each of the `knockouts` is held at its mean map (`{layer: (height, width, filters)}`).
 
-    With `keep`, a folder, an interrupted run goes on where it was. Raises `ModelError` and `ParameterError`."""
+    With `keep`, a folder, an interrupted run goes on where it was; a `preprocess` is known by what it makes of each batch. Raises `ModelError` and `ParameterError`."""
     _checked(faces, knockouts, mean_maps)
     operations = {layer: operation(model, layer, mean_maps[layer]) for layer in dict.fromkeys(knockout.layer for knockout in knockouts)}
     key = keep and fingerprint(*map(np.asarray, model.get_weights()), faces.fingerprint, *(cut.mean for cut in operations.values()), knockouts, batch_size)
     parts, costs = [], relative_costs(operations, knockouts, prepare_images(model, faces.images[:batch_size], preprocess))
     with Progress(len(faces)*len(knockouts), 'Taking filters out') as bar:
         for first in range(0, len(faces), batch_size):
-            labels, path = faces.labels[first:first + batch_size], keep and Path(keep)/f'part_{key}_{first:06}.npz'
+            labels, images = faces.labels[first:first + batch_size], prepare_images(model, faces.images[first:first + batch_size], preprocess)
+            path = keep and Path(keep)/f'part_{fingerprint(key, images) if preprocess else key}_{first:06}.npz'
             if path and path.is_file():
                 parts.append(Outcomes.load(path))
                 bar.advance(len(labels)*len(knockouts))
                 continue
-            images = prepare_images(model, faces.images[first:first + batch_size], preprocess)
             parts.append(_batch_outcomes(operations, knockouts, images, labels, faces.emotions, lambda number, layer: bar.advance(len(labels)*costs[number], layer)))
             if path: parts[-1].save(path)
     return merge(parts)

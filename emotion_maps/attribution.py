@@ -166,7 +166,7 @@ def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam'
     `images` and `preprocess` as for `activation_maps`; `method` is one of `METHODS`, with its `settings`. `target` is a class for all images or
     one for each, by number or by name among `emotions`; None means the predicted one. Class-activation maps are taken at `layer` (the last
     convolutional one by default; other methods need none) and resized to the image, or left at the layer's grid (`resize=False`).
-    The default is Grad-CAM because it is quick, one pass forward and one back; chapter 04c found RISE the most trustworthy, at hundreds of passes a face.
+    The default is Grad-CAM: quick, one pass forward and one back, and the field's usual first look, but not the one to trust. For that chapter 04c takes RISE (`trust.DEFAULT_METHOD`), at hundreds of passes a face.
     `model` may also be a `Trained`. Raises `ModelError` (no graph, no such input) and `ParameterError` (no such method, setting, target or layer)."""
     model = getattr(model, 'model', model)
     chosen, settings = METHODS[choose(method, METHODS, 'method')], _checked(method, settings)
@@ -198,12 +198,14 @@ def _input_gradients(request: Request, images: np.ndarray, classes: np.ndarray) 
     return _in_batches(lambda *batch: run(*batch)[1], request.at_once, images, classes.astype('int32'))/np.float32(scale)
 
 
-def _saliency(request: Request) -> np.ndarray:
-    "The size of the gradient at each pixel: (n, height, width)."
-    return np.abs(_input_gradients(request, request.images, request.targets)).max(_channel_axis(request.images))
+def _saliency(request: Request, size: bool) -> np.ndarray:
+    "The gradient at each pixel, in the channel where it is largest, or its size: (n, height, width)."
+    gradients, axis = _input_gradients(request, request.images, request.targets), _channel_axis(request.images)
+    if size: return np.abs(gradients).max(axis)
+    return np.take_along_axis(gradients, np.expand_dims(np.abs(gradients).argmax(axis), axis), axis).squeeze(axis)
 
 
-METHODS['saliency'] = Method(_saliency, False, False, {}, 'Simonyan, Vedaldi & Zisserman 2013')
+METHODS['saliency'] = Method(_saliency, False, False, {'size': True}, 'Simonyan, Vedaldi & Zisserman 2013')
 
 # %% ../nbs/04a_attribution.ipynb #48eb43e4
 def _mean_gradients(request: Request, classes: np.ndarray, altered: Callable[[np.ndarray, np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ __all__ = ['CONTROLS', 'DEFAULT_METHOD', 'SLOW', 'SENSITIVE', 'examined', 'maps_
            'FlippedPairs', 'flipped_pairs', 'largest_causes', 'half_cell', 'widened', 'hits', 'pointing_game',
            'pointing_figure', 'pairs_figure', 'randomised', 'rank_correlation', 'randomisation', 'randomisation_figure',
            'Curves', 'perturbation_curves', 'deletion_insertion', 'mean_interval', 'paired_gains', 'gains_figure',
-           'curves_figure', 'gradient_errors', 'trust_table', 'styled', 'trust_figure']
+           'curves_figure', 'gradient_errors', 'trust_table', 'styled', 'undecided_within', 'trust_figure']
 
 # %% ../nbs/04c_trust.ipynb #07ff71c8
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -396,10 +396,10 @@ def curves_figure(curves: Mapping[str, Curves], methods: Sequence[str] = (DEFAUL
 
 # %% ../nbs/04c_trust.ipynb #38312d3d
 def gradient_errors(model: 'keras.Model', image: np.ndarray, target: Any = None, places: int = 200, step: float = .25, seed: int = 0) -> np.ndarray:
-    "The relative errors of the saliency map of one image `(height, width)` against finite differences in float32, at places chosen by chance and away from kinks: (m,). Raises as `attribute`."
+    "The relative errors of the gradient behind the saliency map of one image `(height, width)`, sign and all, against finite differences in float32, at places chosen by chance and away from kinks: (m,). Raises as `attribute`."
     if image.ndim != 2: raise ParameterError(f'Gradients are checked on one gray image, not on {image.shape}', 'give an image of shape (height, width)')
     number = class_numbers(class_scores(model, image[None]).argmax(1) if target is None else target, 1, model.outputs[0].shape[-1])[0]
-    claimed = attribute(model, image[None], 'saliency', int(number))[0]
+    claimed = attribute(model, image[None], 'saliency', int(number), size=False)[0]
     rows, columns = np.unravel_index(np.random.default_rng(seed).choice(image.size, min(places, image.size), replace=False), image.shape)
     altered = np.repeat(image[None].astype('float32'), 2*len(rows), 0)
     altered[np.arange(2*len(rows)), np.repeat(rows, 2), np.repeat(columns, 2)] += np.tile([step, -step], len(rows)).astype('float32')
@@ -407,7 +407,7 @@ def gradient_errors(model: 'keras.Model', image: np.ndarray, target: Any = None,
     brighter, darker = (scores[::2] - whole)/step, (whole - scores[1::2])/step
     slope = (brighter + darker)/2
     smooth = np.abs(brighter - darker) < .05*np.abs(slope)
-    return np.abs(claimed[rows, columns] - np.abs(slope))[smooth]/np.abs(slope[smooth])
+    return np.abs(claimed[rows, columns] - slope)[smooth]/np.abs(slope[smooth])
 
 # %% ../nbs/04c_trust.ipynb #31e5fbb7
 def trust_table(pointing: 'pd.DataFrame | None' = None, correlations: 'pd.DataFrame | None' = None, gains: 'pd.DataFrame | None' = None) -> 'pd.DataFrame':
@@ -433,12 +433,19 @@ def trust_table(pointing: 'pd.DataFrame | None' = None, correlations: 'pd.DataFr
 def styled(table: 'pd.DataFrame') -> Any:
     "A trust table to look at: shares in per cent, verdicts as yes and no."
     formats = {name: '{:.1%}' for name in ('hits', 'low', 'high', 'chance')} | {name: '{:.2f}' for name in ('correlation',)} | {name: '{:.3f}' for name in ('deletion', 'insertion', 'least gain')}
-    formats |= {name: (lambda passed: 'yes' if passed else 'no') for name in ('points', 'sensitive', 'better')}
+    formats |= {name: (lambda passed: 'yes' if passed else 'no') for name in ('points', 'sensitive', 'undecided', 'better')}
     return table.style.format({name: word for name, word in formats.items() if name in table})
+
+
+def undecided_within(faces: Any) -> Any:
+    """How near to `SENSITIVE` a mean size of rank correlations over so many faces decides nothing: two standard errors.
+
+    The error is that of maps that have nothing in common: their correlations scatter about 0, and the sizes of these by three quarters of their mean (half-normal)."""
+    return 2*.75*SENSITIVE/np.sqrt(np.asarray(faces, 'float64'))
 
 # %% ../nbs/04c_trust.ipynb #67eae7b5
 def trust_figure(table: 'pd.DataFrame') -> 'Figure':
-    "The verdicts of `trust_table` as a chart: a row a method, a column an examination; passed is filled, failed is open, the value beside it."
+    "The verdicts of `trust_table` as a chart: a row a method, a column an examination; passed is filled, failed is open, the value beside it, with a question mark where a column `undecided` says so."
     from matplotlib.figure import Figure
     columns = {'points': ('hits', 'points at the\nchanged muscle', '{:.0%}'), 'sensitive': ('correlation', 'forgets with\nthe network', '{:.2f}'),
                'better': ('least gain', 'the answer\ndepends on it', '{:+.3f}')}
@@ -449,12 +456,12 @@ def trust_figure(table: 'pd.DataFrame') -> 'Figure':
         for down, (method, row) in enumerate(table.iterrows()):
             passed = bool(row[name])
             axes.plot(across - .16, down, 'o', color='#009e73' if passed else '#d55e00', markerfacecolor='#009e73' if passed else 'white', markersize=8)
-            axes.text(across - .03, down, form.format(row[value]), va='center', fontsize=8)
+            axes.text(across - .03, down, form.format(row[value]) + ' ?'*bool(name == 'sensitive' and row.get('undecided', False)), va='center', fontsize=8)
     axes.set_yticks(range(len(table)), table.index, fontsize=8.5)
     axes.set_xticks(range(len(shown)), [words for _, words, _ in shown.values()], fontsize=8)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set(xlim=(-.5, len(shown) - .4), ylim=(len(table) - .4, -.6))
     axes.spines[:].set_visible(False)
-    axes.set_xlabel('filled: passed; open: failed', fontsize=8)
+    axes.set_xlabel('filled: passed; open: failed' + '; ?: undecided, on too few faces'*bool('undecided' in table and table['undecided'].any()), fontsize=8)
     return figure
