@@ -33,6 +33,7 @@ class Evidence(NamedTuple):
     area: np.ndarray  # (n, 11) float32: each part's share of the image
     labels: np.ndarray  # (n,) int64
     emotions: tuple[str, ...]
+    silent: tuple[float, ...] = ()  # each layer's share of the absolute sum of the changes that is laid nowhere: that of filters silent on the face
 
 
 def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes, regions_of: RegionsOf, batch_size: int = 32) -> Evidence:
@@ -42,7 +43,7 @@ def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes
     if len(images) != len(outcomes.labels): raise ParameterError(f'{len(images)} images do not fit the outcomes of {len(outcomes.labels)}', 'give the faces that the filters were taken out for')
     alone = {layer: [number for number, knockout in enumerate(outcomes.knockouts) if knockout.layer == layer and len(knockout.filters) == 1]
              for layer in dict.fromkeys(knockout.layer for knockout in outcomes.knockouts)}
-    found, areas, kept = {layer: [] for layer in alone}, [], []
+    found, sizes, areas, kept = {layer: [] for layer in alone}, {layer: np.zeros(2) for layer in alone}, [], []
     for where, maps in iterate_maps(model, images, list(alone), batch_size=batch_size):
         masks, trusted = regions_of(np.arange(where.start, where.stop))
         parts = parts_and_box(masks)[..., :-1]
@@ -52,41 +53,51 @@ def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes
             own = maps[layer][..., [outcomes.knockouts[number].filters[0] for number in numbers]].clip(0)
             grid = np.einsum('ip,npqr,jq->nijr', coverage(own.shape[1], parts.shape[1]), parts, coverage(own.shape[2], parts.shape[2]), optimize=True)
             inside = np.einsum('nijf,nijr->nfr', own, grid, optimize=True)
-            share = inside/np.maximum(inside.sum(-1, keepdims=True), 1e-30)
-            found[layer].append(-np.einsum('nfe,nfr->nre', outcomes.changes[where][:, numbers], share, optimize=True))
+            whole, changes = inside.sum(-1, keepdims=True), outcomes.changes[where][:, numbers]
+            size = np.abs(changes).sum(-1, dtype='float64')[kept[-1]]
+            sizes[layer] += size[whole[kept[-1]][..., 0] <= 0].sum(), size.sum()
+            found[layer].append(-np.einsum('nfe,nfr->nre', changes, inside/np.maximum(whole, 1e-30), optimize=True))
     kept = np.concatenate(kept)
-    return Evidence(list(alone), np.stack([np.concatenate(parts)[kept] for parts in found.values()]).astype('float32'), np.concatenate(areas)[kept], outcomes.labels[kept], tuple(outcomes.emotions))
+    return Evidence(list(alone), np.stack([np.concatenate(parts)[kept] for parts in found.values()]).astype('float32'), np.concatenate(areas)[kept], outcomes.labels[kept], tuple(outcomes.emotions),
+                    tuple(float(nowhere/max(total, 1e-30)) for nowhere, total in sizes.values()))
 
 # %% ../nbs/05c_answer.ipynb #8b83e834
-def _resampled(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    "Means of values (n, …) over faces drawn again with replacement: (draws, …)."
-    weights = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1/len(values)), draws)/len(values)
-    return np.tensordot(weights, values.astype('float64'), 1)
+def _per_area(evidence: np.ndarray, area: np.ndarray) -> np.ndarray:
+    "Evidence over area, face by face: the density, NaN where there is no area."
+    return np.divide(evidence, area, out=np.full(evidence.shape, np.nan), where=area > 0)
 
 
-def _compared(evidence: Evidence) -> list[tuple[int, str, int, str, dict[int, float]]]:
-    "Every layer and emotion that there are faces of, and others to compare them with: number, name, label, name, and the weights of the contrast. Raises `DataError` when there are none."
-    weights = {label: against_others(label, evidence.labels) for label in range(len(evidence.emotions))}
-    found = [(number, layer, label, emotion, weights[label]) for number, layer in enumerate(evidence.layers) for label, emotion in enumerate(evidence.emotions) if weights[label]]
+def _beyond_others(values: np.ndarray, labels: np.ndarray, label: int, draws: int, seed: int) -> np.ndarray:
+    "The `contrast` of one label's faces with the others', each column of the values (n, k) over the faces on which it is not NaN: mean, both limits and p, (4, k); NaN where nothing is left to compare."
+    found, known = np.full((4, values.shape[1]), np.nan), ~np.isnan(values)
+    for faces in np.unique(known, axis=1).T:
+        columns = (known == faces[:, None]).all(0)
+        if weights := against_others(label, labels[faces]): found[:, columns] = contrast(values[faces][:, columns], labels[faces], weights, draws, seed)
+    return found
+
+
+def _compared(evidence: Evidence) -> list[tuple[int, str, int, str]]:
+    "Every layer and emotion that there are faces of, and others to compare them with: number, name, label, name. Raises `DataError` when there are none."
+    found = [(number, layer, label, emotion) for number, layer in enumerate(evidence.layers) for label, emotion in enumerate(evidence.emotions) if against_others(label, evidence.labels)]
     if not found: raise DataError('Evidence for an emotion is what its faces have beyond others, and all of these faces are of one', 'give faces of two emotions or more')
     return found
 
 
 def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0, least: float = .05) -> 'pandas.DataFrame':
-    """A row for every layer, emotion and part of the face: evidence for the emotion on its own faces beyond that on the others', and its density, with 95 % intervals; `q`, and whether it is told from zero (`sure`: q below `least`);
-    whether FACS expects the part, and the part's area.
+    """A row for every layer, emotion and part of the face: evidence for the emotion on its own faces beyond that on the others', and the same of its density (evidence over the part's area, face by face), with 95 % intervals;
+    `q` of the density, and whether it is told from zero (`sure`: q below `least`); whether FACS expects the part, and its mean area on the emotion's faces.
 
-    q is Benjamini–Hochberg over all rows. Raises `DataError` when all faces are of one emotion."""
+    Faces on which a part has no area carry no weight in its density. q is Benjamini–Hochberg over all rows. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
     rows = []
-    for number, layer, label, emotion, weights in _compared(evidence):
-        area = evidence.area[evidence.labels == label].mean(0)
-        mean, low, high, p = contrast(evidence.evidence[number, ..., label], evidence.labels, weights, draws, seed)
+    for number, layer, label, emotion in _compared(evidence):
+        own, area = evidence.evidence[number, ..., label], evidence.area[evidence.labels == label].mean(0)
+        worth, density = np.split(_beyond_others(np.concatenate([own, _per_area(own, evidence.area)], 1), evidence.labels, label, draws, seed), 2, axis=1)
         expected = expected_regions(emotion) if emotion != 'neutral' else ()
         for part, name in enumerate(FACE_PARTS):
-            if area[part] <= 0: continue
-            rows.append({'layer': layer, 'emotion': emotion, 'region': name, 'expected': name in expected, 'area': area[part], 'evidence': mean[part], 'evidence_low': low[part], 'evidence_high': high[part],
-                         'density': mean[part]/area[part], 'density_low': low[part]/area[part], 'density_high': high[part]/area[part], 'p': p[part]})
+            if np.isnan(density[0, part]): continue
+            rows.append({'layer': layer, 'emotion': emotion, 'region': name, 'expected': name in expected, 'area': area[part], **dict(zip(('evidence', 'evidence_low', 'evidence_high'), worth[:3, part])),
+                         **dict(zip(('density', 'density_low', 'density_high', 'p'), density[:, part]))})
     table = pd.DataFrame(rows).assign(q=lambda table: q_values(table.pop('p').to_numpy()))
     return table.assign(sure=table['q'] < least)
 
@@ -103,15 +114,16 @@ def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float 
     """For every layer and emotion but neutral: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
     and whether what lies outside the face is worth more than what FACS expects (`shortcut`).
 
-    Both tests are two-sided and corrected over all layers and emotions (Holm 1979). Raises `DataError` when all faces are of one emotion."""
+    Both tests are two-sided; each is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
     rows = []
-    for number, layer, label, emotion, weights in _compared(evidence):
+    for number, layer, label, emotion in _compared(evidence):
         expected = np.array([part in (expected_regions(emotion) if emotion != 'neutral' else ()) for part in FACE_PARTS])
         if not expected.any(): continue
         outside, own = np.array(FACE_PARTS) == OUTSIDE, evidence.evidence[number, ..., label]
-        inside, rest, beyond = (own[:, which].sum(1)/np.maximum(evidence.area[:, which].sum(1), 1e-6) for which in (expected, ~expected & ~outside, outside))
-        mean, low, high, p = contrast(np.stack([inside, rest, beyond, inside - rest, beyond - inside], 1), evidence.labels, weights, draws, seed)
+        inside, rest, beyond = (_per_area(own[:, which].sum(1), evidence.area[:, which].sum(1)) for which in (expected, ~expected & ~outside, outside))
+        mean, low, high, p = _beyond_others(np.stack([inside, rest, beyond, inside - rest, beyond - inside], 1), evidence.labels, label, draws, seed)
+        if np.isnan(mean[3]): continue
         rows.append({'layer': layer, 'emotion': emotion, 'faces': int((evidence.labels == label).sum()), **dict(zip(('expected', 'rest', 'outside', 'difference', 'beyond'), mean)), 'low': low[3], 'high': high[3], 'p': p[3], 'p_beyond': p[4]})
     table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ['layer', 'emotion', 'faces', 'expected', 'rest', 'outside', 'difference', 'beyond', 'low', 'high', 'p', 'p_beyond'])
     table['p_holm'], beyond = holm(table.pop('p')), holm(table.pop('p_beyond'))
@@ -213,10 +225,26 @@ def transplant(images: np.ndarray, masks: np.ndarray, points: np.ndarray, donor_
     return results.clip(0, 255)
 
 # %% ../nbs/05c_answer.ipynb #2f69ba22
+def _another(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    "For every face another one of its label, no face twice: (n,); a face that is alone gets itself."
+    found = np.arange(len(labels))
+    for label in np.unique(labels):
+        ring = random.permutation(np.flatnonzero(labels == label))
+        found[ring] = np.roll(ring, 1)
+    return found
+
+
+def _by_donor(change: np.ndarray, donors: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, ...]:
+    "The mean over donors of the mean change (n,) of each donor's faces: mean, 95 % limits from donors drawn again, and p (NaN with fewer than 3 donors)."
+    _, number = np.unique(donors, return_inverse=True)
+    means = np.bincount(number, change)/np.bincount(number)
+    return tuple(float(one[0]) for one in contrast(means[:, None], np.zeros(len(means), int), {0: 1.}, draws, seed))
+
+
 def follow(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, masks: np.ndarray, points: np.ndarray, emotions: Sequence[str], pairs: int = 60, seed: int = 0) -> 'pandas.DataFrame':
     """How far the answer follows a part: for each donor's emotion and part, over `pairs` faces of other emotions (or as many as there are), a row.
 
-    `following` is the mean change of the log-probability of the donor's emotion beyond that with a donor of the face's own emotion, with a 95 % interval;
+    `following` is the mean over donors of the change of the log-probability of the donor's emotion beyond that with a donor of the face's own emotion, with a 95 % interval (`low`, `high`) for itself, and `p_holm`, corrected over all rows (Holm 1979);
     `flipped` the share of answers that became the donor's emotion, `flipped_by_cut` the same with a donor of the face's own emotion."""
     import pandas as pd
     from emotion_maps.evaluate import predict
@@ -226,15 +254,15 @@ def follow(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, masks: 
         donors, faces = np.flatnonzero(labels == label), np.flatnonzero((labels != label) & (before.argmax(1) != label) & (counts[labels] > 1))
         if not len(donors) or not len(faces): continue
         faces = random.permutation(faces)[:pairs]
-        given = random.choice(donors, len(faces))
-        own = np.array([random.choice(np.setdiff1d(np.flatnonzero(labels == labels[face]), face)) for face in faces])
+        given, own = np.resize(random.permutation(donors), len(faces)), _another(labels, random)[faces]
         for name, regions in TRANSPLANTS.items():
             answers = {kind: predict(model, transplant(images[faces], masks[faces], points[faces], images[chosen], masks[chosen], points[chosen], regions)) for kind, chosen in (('other', given), ('own', own))}
             change = np.log(np.maximum(answers['other'][:, label], 1e-7)) - np.log(np.maximum(answers['own'][:, label], 1e-7))
-            low, high = np.percentile(_resampled(change, 2000, seed), (2.5, 97.5))
-            rows.append({'emotion': emotion, 'part': name, 'faces': len(faces), 'expected': bool(set(regions) & set(expected_regions(emotion))) if emotion != 'neutral' else False, 'following': change.mean(), 'low': low, 'high': high,
+            mean, low, high, p = _by_donor(change, given, seed=seed)
+            rows.append({'emotion': emotion, 'part': name, 'faces': len(faces), 'expected': bool(set(regions) & set(expected_regions(emotion))) if emotion != 'neutral' else False, 'following': mean, 'low': low, 'high': high, 'p': p,
                          'flipped': (answers['other'].argmax(1) == label).mean(), 'flipped_by_cut': (answers['own'].argmax(1) == label).mean()})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table.pop('p'))) if rows else table
 
 
 def follow_figure(table: 'pandas.DataFrame') -> 'Figure':
@@ -283,8 +311,9 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
         lines.append(f'- **{emotion}** ({", ".join(part.replace("_", " ") for part in expected_regions(emotion))}): {words}.')
     follows = pd.DataFrame(result['follow'])
     if len(follows):
-        sure = follows[follows['low'] > 0].sort_values('following', ascending=False)
-        lines += ['', 'Moved parts that the answer follows (log-probability gained, 95 % interval): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), {row['flipped']:.0%} of the answers become {row['emotion']}, {row['flipped_by_cut']:.0%} by the cut alone" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else '\nThe answer follows no moved part beyond chance.']
+        sure = follows[(follows['low'] > 0) & (follows.get('p_holm', 0.) <= .05)].sort_values('following', ascending=False)
+        how = (', corrected for trying all' if 'p_holm' in follows else '') + '; log-probability gained, 95 % interval' + (', the 8 largest' if len(sure) > 8 else '')
+        lines += ['', f'Moved parts that the answer follows ({len(sure)} of {len(follows)} tried{how}): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), {row['flipped']:.0%} of the answers become {row['emotion']}, {row['flipped_by_cut']:.0%} by the cut alone" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else '\nThe answer follows no moved part beyond chance.']
     if control := control_in_words(result): lines += ['', control]
     return '\n'.join([*lines, '', f"`{result['command']}`"])
 
