@@ -307,8 +307,8 @@ def card_words(row: Any) -> str:
     "What a filter's row in an atlas says, in words."
     if row['dead']: return 'It answered to none of the faces: a dead filter.'
     where = row['region'] if isinstance(row['region'], str) else ''
-    words = [f'Follows the {where.replace("_", " ")} ({row["enrichment"]:.1f} times its share of the area).' if where else 'Follows no part of the face.',
-             f'Tells {row["emotion"]} best (AUC {row["emotion_auc"]:.2f}).']
+    words = [f'{"Follows" if row["follows_face"] else "Answers at the usual place of"} the {where.replace("_", " ")} ({row["enrichment"]:.1f} times its share of the area).' if where else 'Follows no part of the face.',
+             f'Tells {row["emotion"]} best (AUC {row["emotion_auc"]:.2f}).' if isinstance(row['emotion'], str) else 'Tells no emotion from the others.']
     if 'effect' in row and np.isfinite(row['effect']):
         sure = row['effect_low'] > 0 or row['effect_high'] < 0
         words.append(f'Without it the log-probability of the true emotion changes by {row["effect"]:+.4f} ({row["effect_low"]:+.4f} to {row["effect_high"]:+.4f}'

@@ -15,6 +15,7 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
 import math
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -538,7 +539,7 @@ def _words(row: Any) -> str:
     "What a card says first."
     import pandas as pd
     if row['dead']: return 'dead: it answered to none of the faces'
-    words = [f"follows the {row['region'].replace('_', ' ')} (enrichment {row['enrichment']:.2f}{'' if row['follows_face'] else '; as much with the regions of other faces'})"
+    words = [f"{'follows' if row['follows_face'] else 'answers at the usual place of'} the {row['region'].replace('_', ' ')} (enrichment {row['enrichment']:.2f})"
              if isinstance(row['region'], str) else 'follows no region', f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})" if isinstance(row['emotion'], str) else 'tells no emotion from others']
     if isinstance(row['region'], str): words.append(f"IoU of its strongest places {row['iou_' + row['region']]:.2f} of {row['iou_ceiling_' + row['region']]:.2f}")
     if pd.notna(row.get('optimised_ratio')): words.append(f"optimised image {row['optimised_ratio']:.1f} times the best patch")
@@ -585,7 +586,7 @@ def _draw_bars(row: Any, emotions: Sequence[str], places: Sequence[Any]) -> None
     else: places[2].text(.5, .5, 'not measured yet:\nchapter 05b', ha='center', va='center', fontsize=6.5, color=GRAY, transform=places[2].transAxes)
     places[1].set_yticks(height, [f"{emotion} {row[f'mean_{emotion}']:.2g}" for emotion in emotions])
     places[2].set_yticks(height, emotions)
-    for axes, title in zip(places, ('enrichment: share of activation / share of area', 'AUC against the rest; mean activation', 'change of log-probability without it')):
+    for axes, title in zip(places, ('enrichment:\nshare of activation / share of area', 'AUC against the rest\n(named with the mean activation)', 'change of log-probability\nwithout it')):
         axes.set_title(title, fontsize=7)
         axes.invert_yaxis()
         axes.tick_params(labelsize=6, length=2)
@@ -602,7 +603,7 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
     _draw_pictures(atlas, layer, number, top.subplots(1, 6 if f'optimised/{layer}' in atlas.arrays else 5))
     _draw_bars(row, atlas.about['emotions'], bottom.subplots(1, 3, gridspec_kw={'width_ratios': (1.2, 1, 1)}))
     kin = '' if row['dead'] or np.isnan(row['kin_correlation']) else f" · closest kin: filter {row['kin']:.0f} (correlation {row['kin_correlation']:.2f}{', a duplicate' if row['duplicate'] else ''})"
-    figure.suptitle(f"{layer}, filter {number}{kin}\n{_words(row)}\n{_effect_in_words(row)}".rstrip(), fontsize=7.5, x=.02, ha='left')
+    figure.suptitle(f"{layer}, filter {number}{kin}\n{textwrap.fill('; '.join(words for words in (_words(row), _effect_in_words(row)) if words), 135)}", fontsize=7.5, x=.02, ha='left')
     return figure
 
 # %% ../nbs/05_filter_atlas.ipynb #a3732b68
