@@ -6,11 +6,11 @@
 __all__ = ['NONLINEARITIES', 'IN_PLACE', 'NEVER_NEGATIVE', 'NORMALISATIONS', 'COLOUR_MAPS', 'SIGNED_COLOUR_MAP', 'PRINT_WIDTH',
            'CANVAS_DPI', 'LayerCall', 'keras_model', 'lay_open', 'after_nonlinearity', 'raw_output', 'OpenNetwork',
            'open_network', 'convolutional_layers', 'network_calls', 'MapPass', 'map_model', 'never_negative',
-           'prepare_images', 'filled_batch', 'iterate_maps', 'PooledMaps', 'pooled_maps', 'activation_maps',
-           'logits_of', 'SplitNetwork', 'split_network', 'limits', 'is_signed', 'normalise', 'colour_table', 'colours',
-           'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet', 'dead_filters', 'strongest_filters',
-           'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour', 'kernels_figure', 'mean_maps',
-           'mean_maps_figure', 'number_list', 'pick_images']
+           'prepare_images', 'filled_batch', 'images_at_once', 'iterate_maps', 'PooledMaps', 'pooled_maps',
+           'activation_maps', 'logits_of', 'SplitNetwork', 'split_network', 'limits', 'is_signed', 'normalise',
+           'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet', 'dead_filters',
+           'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour', 'kernels_figure',
+           'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
 
 # %% ../nbs/04_activation_maps.ipynb #3969be50
 import math
@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .backend import compiled, import_keras, to_numpy
+from .backend import accelerators, compiled, import_keras, to_numpy
 from .core import EMOTIONS, ModelError, ParameterError, choose
 
 if TYPE_CHECKING:
@@ -283,8 +283,13 @@ def filled_batch(batch: np.ndarray) -> np.ndarray:
     return np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), 0)]) if size > len(batch) else batch
 
 
+def images_at_once() -> int:
+    "How many images a pass takes at once by default: few on a processor, whose cache then still holds a layer's maps when they are reduced or copied; many on an accelerator."
+    return 256 if accelerators() else 16
+
+
 def iterate_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str] | str | None = None,
-                 preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int = 64) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+                 preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int | None = None) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
     """Yield the maps batch by batch: where the batch lies among the images, and `{layer: (batch, height, width, filters) float32}`.
 
     Takes what `activation_maps` takes and raises what it raises, but holds one batch at a time: for any number of images."""
@@ -297,8 +302,9 @@ def _names(model: Any, layers: Sequence[str] | str | None) -> list[str]:
     return convolutional_layers(model) if layers is None else [layers] if isinstance(layers, str) else list(layers)
 
 
-def _run_batches(run: Callable[..., Any], names: Sequence[str], model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None, batch_size: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    "A pass's outputs by name, batch by batch, with where the batch lies among the images."
+def _run_batches(run: Callable[..., Any], names: Sequence[str], model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None, batch_size: int | None) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    "A pass's outputs by name, batch by batch (of `images_at_once` by default), with where the batch lies among the images."
+    batch_size = batch_size or images_at_once()
     for first in range(0, len(images), batch_size):
         where = slice(first, min(first + batch_size, len(images)))
         batch = prepare_images(model, images[where], preprocess)
@@ -312,7 +318,7 @@ class PooledMaps(NamedTuple):
 
 
 def pooled_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str] | str | None = None,
-                preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int = 64) -> dict[str, PooledMaps]:
+                preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int | None = None) -> dict[str, PooledMaps]:
     "How strongly every filter answers to every image, `{layer: PooledMaps}`, reduced where the network runs: the maps themselves are never kept. Takes what `activation_maps` takes, and raises what it raises."
     names = _names(model, layers)
     batches = [found for _, found in _run_batches(_map_pass(model, names, True).run, names, model, images, preprocess, batch_size)]
@@ -325,7 +331,7 @@ def _flat(outputs: Any) -> list[Any]:
 
 # %% ../nbs/04_activation_maps.ipynb #ae09efcc
 def activation_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[str] | str | None = None,
-                    preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int = 64,
+                    preprocess: Callable[[np.ndarray], np.ndarray] | None = None, batch_size: int | None = None,
                     memory_limit: float = 4.) -> dict[str, np.ndarray]:
     """The maps of the named layers (all convolutional ones by default) in one compiled pass: `{layer: (n, height, width, filters) float32}`.
 
@@ -648,7 +654,7 @@ def kernels_figure(model: 'keras.Model', layer: str | None = None, colour_map: s
 
 # %% ../nbs/04_activation_maps.ipynb #c1c8c7a3
 def mean_maps(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, layers: Sequence[str] | str | None = None,
-              preprocess: Callable[[np.ndarray], np.ndarray] | None = None, classes: int = len(EMOTIONS), batch_size: int = 64) -> dict[str, np.ndarray]:
+              preprocess: Callable[[np.ndarray], np.ndarray] | None = None, classes: int = len(EMOTIONS), batch_size: int | None = None) -> dict[str, np.ndarray]:
     "Every layer's maps averaged over the images of each class: `{layer: (classes, height, width, filters) float32}`, NaN for a class without images."
     counts, sums = np.bincount(labels, minlength=classes), {}
     for where, maps in iterate_maps(model, images, layers, preprocess, batch_size):
