@@ -217,12 +217,13 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 def confidence_threshold(manifest: Mapping[str, Any], coverage: float, probabilities: np.ndarray | None = None) -> float:
     "The confidence, 0…1, that a share `coverage` of answers reach: by the manifest's calibration, or by at least 100 `probabilities` (n, classes). Raises `ParameterError`."
     if not 0 < coverage <= 1: raise ParameterError(f'coverage={coverage!r} is no share', 'give a number between 0 and 1, such as 0.8')
+    if coverage == 1: return 0.
     quantiles = manifest.get('calibration', {}).get('confidence_quantiles')
     if quantiles is None:
         if probabilities is None or len(probabilities) < 100:
             raise ParameterError('It is not known how sure this network usually is', "ask about at least 100 faces at once, or take a network with a manifest: open_model('default')")
         quantiles = confidence_quantiles(probabilities)
-    return float(np.interp(1 - coverage, np.linspace(0, 1, len(quantiles)), quantiles)) if coverage < 1 else 0.
+    return float(np.interp(1 - coverage, np.linspace(0, 1, len(quantiles)), quantiles))
 
 
 def _answers(manifest: Mapping[str, Any], probabilities: np.ndarray, coverage: float) -> Answers:
