@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c
 
 .PHONY: help install run retrain test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
-	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best]   faces to activation maps; the faces drawn here, or FER2013'
+	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
 	@echo 'make retrain [NAME=default|apart|champion] DATA=path   the trainings that led to a shipped network, one after another: hours'
 	@echo 'make lab         open JupyterLab on the notebooks'
@@ -26,7 +26,7 @@ $(INSTALLED): requirements.txt settings.ini setup.py
 	@touch $@
 
 run: install
-	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(PRETRAINED),--model default)
+	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(PRETRAINED),--model default)
 
 retrain: install
 	@$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"

@@ -19,7 +19,7 @@ from emotion_maps.evaluate import opinions_of, predict
 from emotion_maps.train import fit, recipe_from
 
 RESULT = Path(__file__).resolve().parents[1] / "nbs" / "results" / "01b_doubts.json"
-SMALL = {"filters": (16, 32, 64), "convolutions": 1, "epochs": 8}  # of the preset hour
+SMALL = {"filters": (16, 32, 64), "convolutions": 1, "dense": (512, 256), "epochs": 8, "small_share": 0.5, "label_smoothing": 0.1, "average": 0}  # of the preset hour
 
 
 def small_network(split):

@@ -1,6 +1,6 @@
 """How fast a network of preset 'hour' trains here, beside plain Keras; with --minutes also how accurate each gets in that time.
 
-usage: python .ci/bench_train.py [--rounds N] [--batches N] [--plain-batches N] [--minutes M]     (make bench-train says --minutes 5)
+usage: python .ci/bench_train.py [--rounds N] [--batches N] [--plain-batches N] [--minutes M] [--result FILE]     (make bench-train says --minutes 5)
 FER2013 is used where EMOTION_MAPS_FER2013 names its ZIP, else the faces drawn here.
 """
 import argparse
@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ import numpy as np
 
 from emotion_maps.augment import resized
 from emotion_maps.backend import accelerators, backend_name, choose_precision, import_keras
-from emotion_maps.core import IMAGE_SIZE
+from emotion_maps.core import IMAGE_SIZE, write_json
 from emotion_maps.data import load_faces, split_faces
-from emotion_maps.train import PRESETS, fit, one_hot, ready_to_fit, save_state, three_blocks, versions
+from emotion_maps.train import PRESETS, fit, measure, one_hot, ready_to_fit, recipe_from, save_state, three_blocks, versions
 
 keras = import_keras()
 PRESET = "hour"
@@ -113,18 +113,19 @@ def take(faces, batches):
 
 
 def about():
-    """What the figures depend on, in lines to print."""
+    """What the figures depend on: facts to keep, and lines to print."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     where = ", ".join(accelerators()) or f"no accelerator, {cores} processor core{'s' * (cores != 1)}"
     numbers = versions()
     software = ", ".join(f"{name} {numbers[name]}" for name in (backend_name(), *sorted(set(numbers) - {backend_name()})))
     blocks = "-".join(map(str, RECIPE.filters))
-    return [f"Preset '{PRESET}': three blocks {blocks}, {RECIPE.convolutions} convolutions each, batches of {RECIPE.batch_size}; backend {backend_name()}",
-            software, where]
+    facts = {"preset": PRESET, "parameters": asdict(RECIPE), "precision": POLICY, "backend": backend_name(), "versions": numbers, "cores": cores, "accelerators": list(accelerators())}
+    return facts, [f"Preset '{PRESET}': {len(RECIPE.filters)} blocks {blocks}, {RECIPE.convolutions} convolutions each, batches of {RECIPE.batch_size}; backend {backend_name()}",
+                   software, where]
 
 
 def speed(split, rounds, batches, plain_batches):
-    """Print images a second of all contenders, round about; returns {name: Pace}."""
+    """Print images a second of all contenders, round about; returns {name: Pace}, and the figures printed."""
     few, many = (split._replace(train=take(split.train, count), validation=take(split.validation, 2)) for count in (plain_batches, batches))
     contenders = {PLAIN: plain_contender(few), FULL: our_contender(many, IMAGE_SIZE), SMALL: our_contender(many, RECIPE.small_size)}
     found = {name: [] for name in contenders}
@@ -134,15 +135,16 @@ def speed(split, rounds, batches, plain_batches):
     first = {name: results.pop(0) for name, results in found.items()}  # it compiles
     print(f"a, b, c in turn; batches in a round: {plain_batches} of a, {batches} of b and of c; rounds: {rounds} after one that does not count\n")
     print(f"{'training images a second':46}{'median':>9}{'least':>9}{'most':>9}{'times a':>10}{'XLA':>6}")
-    paces = {}
+    paces, rates_kept = {}, {}
     for name, results in found.items():
         rates, validation, seconds = zip(*results)
         ratio = statistics.median(rate / plain[0] for rate, plain in zip(rates, found[PLAIN]))
         jit = "yes" if contenders[name].model.jit_compile else "no"
         print(f"{name:46}{statistics.median(rates):9.1f}{min(rates):9.1f}{max(rates):9.1f}{ratio:10.2f}{jit:>6}")
+        rates_kept[name] = {"median": statistics.median(rates), "least": min(rates), "most": max(rates), "times plain Keras": ratio, "xla": jit == "yes"}
         paces[name] = Pace(statistics.median(rates), statistics.median(validation), first[name][2] - statistics.median(seconds), contenders[name].saving())
     print("'times a' is the median of the rounds' own ratios\n", flush=True)
-    return paces
+    return paces, rates_kept
 
 
 def longest_recipe(split, paces, seconds):
@@ -158,9 +160,9 @@ def longest_recipe(split, paces, seconds):
         return needed
 
     epochs = 0
-    while total(replace(RECIPE, epochs=epochs + 1)) <= seconds:
+    while total(recipe_from(PRESET, epochs=epochs + 1)) <= seconds:
         epochs += 1
-    return replace(RECIPE, epochs=epochs) if epochs else None
+    return recipe_from(PRESET, epochs=epochs) if epochs else None
 
 
 class TimeIsUp(Exception):
@@ -173,7 +175,7 @@ class Minutes(keras.callbacks.Callback):
     def __init__(self, validation, minutes, twin):
         super().__init__()
         self.validation, self.minutes, self.twin, self.twins = validation, minutes, twin, {}
-        self.rows, self.paused, self.epoch, self.started = [], 0.0, 0, time.monotonic()
+        self.kept, self.rows, self.paused, self.epoch, self.started = None, [], 0.0, 0, time.monotonic()
 
     def clock(self):
         return time.monotonic() - self.started - self.paused
@@ -229,18 +231,19 @@ def train_ours(split, recipe, minutes):
     watch = Minutes(split.validation, minutes, lambda size: three_blocks(**RECIPE.shape, classes=classes, precision=POLICY, twin=size))
     with tempfile.TemporaryDirectory() as folder:
         try:
-            fit(split, recipe, Path(folder), 0, POLICY, [watch])
+            network, _ = fit(split, recipe, Path(folder), 0, POLICY, [watch])
+            watch.kept = measure(network, split.validation, recipe)["validation_accuracy"]
         except TimeIsUp:
             print("Our schedule was cut short: the machine was slower than while its speed was measured")
     return watch
 
 
 def accuracy_per_minute(split, paces, minutes):
-    """Print the validation accuracy of plain Keras and of ours at every full minute."""
+    """Print the validation accuracy of plain Keras and of ours at every full minute; returns the figures, None when there are none."""
     recipe = longest_recipe(split, paces, 60 * minutes * (1 - RESERVE))
     if recipe is None:
         print(f"Accuracy per minute: no epoch of {len(split.train)} faces ends within {minutes:g} minutes here; give more")
-        return
+        return None
     print(f"Accuracy per minute on {Path(split.train.source).name}: {len(split.train)} faces to train, {len(split.validation)} to validate")
     print(f"Plain Keras: Adam with its default settings. Ours: '{PRESET}' with as many epochs as end in {minutes:g} min at the speed above: {recipe.epochs}",
           flush=True)
@@ -252,10 +255,12 @@ def accuracy_per_minute(split, paces, minutes):
         left, right = (watch.rows[minute] if minute < len(watch.rows) else None for watch in (plain, ours))
         print(f"{minute + 1:6}" + (f"{left[1]:16.4f}{left[0]:13.2f}" if left else f"{'':29}")
               + (f"{right[1]:12.4f}{right[0]:13.2f}{right[2]:9}" if right else f"{'ended':>12}"))
-    if ours.epoch == recipe.epochs:
-        print(f"Ours ended after {ours.finished / 60:.1f} min with {ours.last:.4f}")
+    if ours.kept is not None:
+        print(f"Ours ended after {ours.finished / 60:.1f} min with {ours.last:.4f}; with {f'the mean of its last {recipe.average} epochs and ' if recipe.average else ''}its normalizations measured anew {ours.kept:.4f}")
     print("A minute has compiling, validation after each epoch and, in ours, saving its state in it; not the table's own questions.")
     print("Small faces (see pixels) are validated small.")
+    return {"minutes": minutes, "epochs": recipe.epochs, "plain": [row[1] for row in plain.rows], "ours": [row[1] for row in ours.rows],
+            "pixels": [row[2] for row in ours.rows], "ended": None if ours.kept is None else {"minutes": ours.finished / 60, "last": ours.last, "kept": ours.kept}}
 
 
 def main():
@@ -263,14 +268,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (%(default)s)")
     parser.add_argument("--batches", type=int, default=10, help="batches of ours in a round (%(default)s)")
     parser.add_argument("--plain-batches", type=int, default=4, help="batches of plain Keras in a round (%(default)s)")
+    parser.add_argument("--result", help="also write the figures to this JSON file")
     parser.add_argument("--minutes", type=float, default=0, help="then train each this long and compare accuracies; 0: do not")
     chosen = parser.parse_args()
     split = split_faces(load_faces(os.environ.get("EMOTION_MAPS_FER2013") or "drawn"))
-    print("\n".join(about()))
-    paces = speed(split, chosen.rounds, chosen.batches, chosen.plain_batches)
-    if chosen.minutes:
-        accuracy_per_minute(split, paces, chosen.minutes)
-    else:
+    facts, lines = about()
+    print("\n".join(lines))
+    paces, rates = speed(split, chosen.rounds, chosen.batches, chosen.plain_batches)
+    by_minute = accuracy_per_minute(split, paces, chosen.minutes) if chosen.minutes else None
+    if chosen.result:
+        source, words = Path(split.train.source).name, f" --minutes {chosen.minutes:g}" if chosen.minutes else ""
+        write_json(chosen.result, facts | {"data": source, "rates": rates, "by_minute": by_minute, "command": f"EMOTION_MAPS_FER2013={source} KERAS_BACKEND={backend_name()} python .ci/bench_train.py{words}"})
+    if not chosen.minutes:
         print("Accuracy per minute was not measured: say make bench-train MINUTES=10, or --minutes 10 (it takes twice that)")
 
 

@@ -27,14 +27,14 @@ def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[s
         told["data"] = data
     if Path(words[at + 1]).stem == "02_train":
         told["models"] = models
-    return dict(word.split("=", 1) for word in words[:at]), [*words[at + 1:at + 3], *(word for name, value in told.items() for word in ("-p", name, value))]
+    return {"KERAS_BACKEND": "tensorflow"} | dict(word.split("=", 1) for word in words[:at]), [*words[at + 1:at + 3], *(word for name, value in told.items() for word in ("-p", name, value))]
 
 
 def require_same(path: Path, command: str, data: str) -> None:
     """Raise `ModelError` unless the model at `path` was made by this command, from these data."""
-    wanted = told_by(command) | {"data": load_faces(data).source if is_drawn(data) else Path(data).name}
+    wanted = told_by(command) | put_in(command, data, "models")[0] | {"data": load_faces(data).source if is_drawn(data) else Path(data).name}
     manifest = manifest_beside(path)
-    found = told_by(training_command(manifest)) if manifest else {}
+    found = told_by(training_command(manifest)) | {"KERAS_BACKEND": manifest["backend"]} if manifest else {}
     differs = [f"{key} {found.get(key, 'as usual')} where {wanted.get(key, 'as usual')} is wanted" for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
     if differs:
         how = f"with {', '.join(differs)}" if manifest else f"in a way that is not known: there is no {path.with_suffix('.json').name} beside it"

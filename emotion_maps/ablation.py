@@ -21,6 +21,7 @@ from .backend import compiled, import_keras, to_numpy
 from .core import DataError, ModelError, ParameterError, Progress, fingerprint, place, read_arrays, read_table, write_whole
 from .data import Faces
 from .filter_atlas import HARMS, HELPS
+from .train import weights_fingerprint
 
 if TYPE_CHECKING:
     import keras
@@ -219,7 +220,7 @@ def take_out(model: 'keras.Model', faces: Faces, mean_maps: Mapping[str, np.ndar
     With `keep`, a folder, an interrupted run goes on where it was; a `preprocess` is known by what it makes of each batch. Raises `ModelError` and `ParameterError`."""
     _checked(faces, knockouts, mean_maps)
     operations = {layer: operation(model, layer, mean_maps[layer]) for layer in dict.fromkeys(knockout.layer for knockout in knockouts)}
-    key = keep and fingerprint(*map(np.asarray, model.get_weights()), faces.fingerprint, *(cut.mean for cut in operations.values()), knockouts, batch_size)
+    key = keep and fingerprint(weights_fingerprint(model), faces.fingerprint, *(cut.mean for cut in operations.values()), knockouts, batch_size)
     parts, costs = [], relative_costs(operations, knockouts, prepare_images(model, faces.images[:batch_size], preprocess))
     with Progress(len(faces)*len(knockouts), 'Taking filters out') as bar:
         for first in range(0, len(faces), batch_size):

@@ -304,7 +304,8 @@ def _names(model: Any, layers: Sequence[str] | str | None) -> list[str]:
 
 def _run_batches(run: Callable[..., Any], names: Sequence[str], model: Any, images: np.ndarray, preprocess: Callable[[np.ndarray], np.ndarray] | None, batch_size: int | None) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
     "A pass's outputs by name, batch by batch (of `images_at_once` by default), with where the batch lies among the images."
-    batch_size = batch_size or images_at_once()
+    if batch_size is None: batch_size = images_at_once()
+    if batch_size < 1: raise ParameterError(f'batch_size={batch_size} takes no image at once', 'give a whole number from 1, or leave it out')
     for first in range(0, len(images), batch_size):
         where = slice(first, min(first + batch_size, len(images)))
         batch = prepare_images(model, images[where], preprocess)

@@ -29,7 +29,7 @@ from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, c
 from .attribution import METHODS, attribute, attribution_tile, class_scores
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import EMOTIONS, OUTSIDE, REGIONS, DataError, EmotionMapsError, ModelError, ParameterError, choose, progress
-from .filter_atlas import FilterAtlas, favourites_picture, on_grid, optimised_parts, regions_of_faces
+from .filter_atlas import FilterAtlas, favourites_picture, on_grid, optimised_parts, region_in_words, regions_of_faces
 
 if TYPE_CHECKING:
     import keras
@@ -169,7 +169,7 @@ ORDERS = {'': 'in order', 'surest': 'surest first', 'least sure': 'least sure fi
 
 
 def pick_faces(views: Opinions, emotion: str = '', answer: str = '', order: str = '') -> np.ndarray:
-    "The numbers of the faces of an emotion (all by default) to which the answer is 'right' or 'wrong', in the order of certainty: (m,) int. Raises `DataError` when there is none."
+    "The numbers of the faces of an emotion (all by default) to which the answer is 'right' or 'wrong', in the order of certainty: (m,) int. Raises `DataError` when there is none, `ParameterError` for another word."
     for value, known, kind in ((emotion, views.emotions, 'emotion'), (answer, [*ANSWERS][1:], 'answer'), (order, [*ORDERS][1:], 'order')):
         if value: choose(value, known, kind)
     labels = views.faces.labels
@@ -306,8 +306,8 @@ def bars(title: str, values: dict[str, float], start: float, text: str, most: fl
 def card_words(row: Any) -> str:
     "What a filter's row in an atlas says, in words."
     if row['dead']: return 'It answered to none of the faces: a dead filter.'
-    where = row['region'] if isinstance(row['region'], str) else ''
-    words = [f'{"Follows" if row["follows_face"] else "Answers at the usual place of"} the {where.replace("_", " ")} ({row["enrichment"]:.1f} times its share of the area).' if where else 'Follows no part of the face.',
+    times = f' ({row["enrichment"]:.1f} times its share of the area)' if isinstance(row['region'], str) else ''
+    words = [f'It {region_in_words(row)}{times}.',
              f'Tells {row["emotion"]} best (AUC {row["emotion_auc"]:.2f}).' if isinstance(row['emotion'], str) else 'Tells no emotion from the others.']
     if 'effect' in row and np.isfinite(row['effect']):
         sure = row['effect_low'] > 0 or row['effect_high'] < 0
@@ -334,13 +334,13 @@ def card_pictures(atlas: FilterAtlas, layer: str, number: int) -> dict[str, tupl
 
 # %% ../nbs/06_browse.ipynb #80fecf3a
 def filters_of_region(views: Opinions, image: int, region: str, atlas: FilterAtlas | None = None, most: int = 40) -> list[tuple[str, int, str]]:
-    "The filters that follow a region, as (layer, filter, what was measured), the most clearly first: by an atlas, or on one face alone. Raises `ParameterError`."
+    "The filters named after a region, as (layer, filter, what was measured), the most clearly first: by an atlas, or on one face alone. Raises `ParameterError`."
     choose(region, REGIONS, 'region')
     if atlas is not None:
         rows = atlas.table[(atlas.table['region'] == region) & atlas.table['layer'].isin(views.layers)].sort_values('enrichment', ascending=False)
         effects = rows['effect'] if 'effect' in rows else [float('nan')]*len(rows)
-        return [(layer, int(number), f'{times:.1f} times its area' + (f', effect {effect:+.3f}' if np.isfinite(effect) else ''))
-                for layer, number, times, effect in zip(rows['layer'], rows['filter'], rows['enrichment'], effects)][:most]
+        return [(layer, int(number), f'{times:.1f} times its area' + ('' if follows else ', at its usual place') + (f', effect {effect:+.3f}' if np.isfinite(effect) else ''))
+                for layer, number, times, follows, effect in zip(rows['layer'], rows['filter'], rows['enrichment'], rows['follows_face'], effects)][:most]
     inside, found = views.regions(image) == REGIONS.index(region), []
     for layer, maps in views.look(image)[0].items():
         weights = np.abs(maps).reshape(-1, maps.shape[-1])
@@ -490,7 +490,7 @@ class Browser(VBox):
         self.controls['followers'].observe(lambda change: change['new'] and self.go(*change['new']), 'value')
         self.controls['compare'].observe(lambda change: self._open_second(), 'value')
         self.controls['other'].observe(lambda change: self._draw_beside('image'), 'value')
-        link((self.controls['play'], 'value'), (self.controls['filter'], 'value'))
+        link((self.controls['filter'], 'value'), (self.controls['play'], 'value'))  # the first one's value is taken over
 
     def choice(self) -> Choice:
         "What the controls say now."

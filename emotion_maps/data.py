@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture', 'to_gray', 'check_picture', 'decode_image',
            'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'load_faces', 'identical_groups', 'copies_in', 'Split',
-           'hold_out', 'split_faces', 'model_input', 'contact_sheet']
+           'hold_out', 'require_seed', 'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
 import csv
@@ -817,13 +817,19 @@ def _by_folders(faces: Faces, validation: float, seed: int, note: str = '') -> S
     return Split(train[~held], train[held], test, 'folders', note)
 
 # %% ../nbs/01_data.ipynb #8f924c36
+def require_seed(seed: int) -> int:
+    "The seed itself. Raises `ParameterError` for what is no whole number from 0 to 4294967295."
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32: raise ParameterError(f'seed={seed!r} is no seed', 'give a whole number from 0 to 4294967295')
+    return seed
+
+
 def split_faces(faces: Faces, split: str = 'auto', validation: float = .1, seed: int = 0) -> Split:
     """Training, validation and test faces. Raises `DataError` and `ParameterError`.
 
     `split`: 'official' (by the usage in the file names), 'folders' (`validation`, a share, is held out of train/, stratified and with
     all copies of an image on one side) or 'auto' (official when every name carries its usage and agrees with its folder)."""
     choose(split, ('auto', 'official', 'folders'), 'split')
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32: raise ParameterError(f'seed={seed!r} is no seed', 'give a whole number from 0 to 4294967295')
+    require_seed(seed)
     if not isinstance(validation, (int, float)) or not 0 < validation < 1: raise ParameterError(f'validation={validation!r} is no share', 'give a number between 0 and 1, such as 0.1')
     official = np.isin(faces.usage, _USAGES)
     agrees = np.char.startswith(faces.names, 'train/') == (faces.usage == 'Training')

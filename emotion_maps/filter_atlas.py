@@ -8,9 +8,10 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
            'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'Sight', 'ReceptiveField', 'receptive_fields',
            'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve',
            'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas',
-           'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture', 'filter_card',
-           'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics',
-           'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
+           'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture',
+           'region_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces',
+           'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard',
+           'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
@@ -428,7 +429,7 @@ class FilterAtlas:
     def joined(self, columns: 'pandas.DataFrame', arrays: dict[str, np.ndarray] | None = None, **about: Any) -> 'FilterAtlas':
         "The atlas with more columns (a table with `layer`, `filter` and what is new), arrays and facts. Columns it already has are replaced in the rows given; all others keep their values."
         known = [name for name in columns if name in self.table and name not in ('layer', 'filter')]
-        table = self.table.drop(columns=known).merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one', indicator='given')
+        table = self.table.drop(columns=known).merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one', indicator='given').copy()
         given = (table.pop('given') == 'both').to_numpy()
         for name in known if not given.all() else (): table[name] = table[name].where(given, self.table[name].to_numpy()).infer_objects()
         return FilterAtlas(table, {**self.arrays, **(arrays or {})}, {**self.about, **about})
@@ -535,13 +536,19 @@ def _effect_in_words(row: Any) -> str:
     return ', '.join(words)
 
 
+def region_in_words(row: Any) -> str:
+    "What a row of an atlas says of a filter's part of the face, after 'it'."
+    if not isinstance(row['region'], str): return 'follows no part of the face'
+    return f"{'follows' if row['follows_face'] else 'answers at the usual place of'} the {row['region'].replace('_', ' ')}"
+
+
 def _words(row: Any) -> str:
     "What a card says first."
     import pandas as pd
     if row['dead']: return 'dead: it answered to none of the faces'
-    words = [f"{'follows' if row['follows_face'] else 'answers at the usual place of'} the {row['region'].replace('_', ' ')} (enrichment {row['enrichment']:.2f})"
-             if isinstance(row['region'], str) else 'follows no region', f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})" if isinstance(row['emotion'], str) else 'tells no emotion from others']
-    if isinstance(row['region'], str): words.append(f"IoU of its strongest places {row['iou_' + row['region']]:.2f} of {row['iou_ceiling_' + row['region']]:.2f}")
+    named = isinstance(row['region'], str)
+    words = [region_in_words(row) + (f" (enrichment {row['enrichment']:.2f})" if named else ''), f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})" if isinstance(row['emotion'], str) else 'tells no emotion from others']
+    if named: words.append(f"IoU of its strongest places {row['iou_' + row['region']]:.2f} of {row['iou_ceiling_' + row['region']]:.2f}")
     if pd.notna(row.get('optimised_ratio')): words.append(f"optimised image {row['optimised_ratio']:.1f} times the best patch")
     return '; '.join(words)
 
@@ -749,12 +756,12 @@ class AtlasTask(NamedTuple):
 def atlas_task(model: str, data: str = '', atlas_faces: int | None = None, layers: Any = None, seed: int = 0, output: str | Path = 'activation_maps_output') -> AtlasTask:
     "The task that the chapter's parameters describe. Raises what `open_model` and `faces_of` raise."
     from emotion_maps.recipes import open_model
-    from emotion_maps.train import faces_of, run_folder
+    from emotion_maps.train import faces_of, run_folder, weights_fingerprint
     trained = open_model(model)
     split = faces_of(trained, data)
     seen = split.train if atlas_faces is None else split.train[np.sort(np.random.default_rng(seed).permutation(len(split.train))[:atlas_faces])]
     names, folder = [layer.strip() for layer in layers.split(',')] if isinstance(layers, str) else layers, run_folder(trained, split, output)
-    mark = fingerprint(seen.fingerprint, names, seed, *trained.model.get_weights())
+    mark = fingerprint(seen.fingerprint, names, seed, weights_fingerprint(trained.model))
     return AtlasTask(trained, split, seen, names, folder, folder/f'atlas_shards_{mark[:8]}')
 
 

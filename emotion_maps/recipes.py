@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'with_mirror', 'outdated_members', 'open_pretrained',
-           'load_pretrained', 'open_model', 'describe_model', 'average_networks', 'ship_mirrored', 'trials',
-           'trials_figure', 'told_by', 'made_by', 'needed_by', 'retraining', 'model_card']
+           'load_pretrained', 'open_model', 'opened_for_training', 'describe_model', 'average_networks',
+           'ship_mirrored', 'trials', 'trials_figure', 'told_by', 'made_by', 'needed_by', 'retraining', 'model_card']
 
 # %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import accelerators, backend_name, import_keras
+from .backend import accelerators, backend_name, import_keras, start_processes
 from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, choose, fingerprint, place, read_json, write_json, write_whole
 from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, peak_memory, publish, recipe_from,
                                 require_model, split_seed, three_blocks, training_command, versions)
@@ -36,9 +36,17 @@ def pretrained_names(folder: str | Path | None = None) -> list[str]:
 def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _require_ours(trained: Trained) -> Trained:
+    "The network itself. Raises `ModelError` for one whose manifest does not say how it was trained and what was held back."
+    if not {'parameters', 'calibration', 'data', 'emotions'} <= {*trained.manifest}:
+        raise ModelError(f'{trained.path} has no manifest of a training here', 'give a network that chapter 02 trained, or the mean of several')
+    return trained
+
+
 def ship(trained: Trained, name: str, folder: str | Path | None = None) -> Path:
-    "Write a trained network's weights as float16 arrays, with its manifest and their SHA-256, into `folder` (default: the package): the weights' path."
+    "Write a trained network's weights as float16 arrays, with its manifest and their SHA-256, into `folder` (default: the package): the weights' path. Raises `ModelError` for a weight too large for float16, and without a manifest."
     folder = Path(folder or weights_folder())
+    _require_ours(trained)
     path = folder/f'{name}.npz'
     arrays = {f'weight{number:03}': weight.astype('float16') for number, weight in enumerate(trained.model.get_weights())}
     if not all(np.isfinite(array).all() for array in arrays.values()): raise ModelError(f'A weight of {trained.path} is too large for float16', 'train with more weight decay')
@@ -61,7 +69,7 @@ def _held_back(manifest: Mapping[str, Any]) -> tuple[float, int]:
     "Share and seed of the training faces that a network was calibrated on."
     return manifest['calibration']['share'], split_seed(manifest)
 
-
+# %% ../nbs/02a_recipes.ipynb #bdfe99b6
 def with_mirror(networks: Mapping[str, Any], temperature: float = 1.) -> Any:
     "The `keras.Model` that shows each face and its mirror image to classifiers, by name: the softmax of the mean of all their logits over `temperature`. It shares their weights, but for the last layers'."
     keras = import_keras()
@@ -74,7 +82,7 @@ def with_mirror(networks: Mapping[str, Any], temperature: float = 1.) -> Any:
     mean = keras.layers.Average(name='mean')([inside(view) for view in (keras.ops.flip(faces, 2), faces) for inside in insides])
     return keras.Model(faces, keras.layers.Softmax(name='probabilities')(mean), name='with_mirror')
 
-
+# %% ../nbs/02a_recipes.ipynb #4b60c5f2
 def outdated_members(name: str, folder: str | Path | None = None) -> list[str]:
     "The members of a mirrored network that are no longer those it was shipped with; none for any other. Raises `ParameterError` for an unknown name."
     folder = Path(folder or weights_folder())
@@ -111,6 +119,13 @@ def open_model(model: str | Path) -> Trained:
     return open_pretrained(str(model)) if str(model) in pretrained_names() else load_trained(model)
 
 
+def opened_for_training(parameters: Mapping[str, Any]) -> dict[str, Trained]:
+    "The networks of a training's `parameters` that are named as shipped ones, such as teacher=default, opened: what to give `train` in their place. Raises as `open_pretrained` and `start_processes`."
+    named = {role: parameters[role] for role in ('start', 'teacher') if parameters.get(role) in pretrained_names()}
+    if named: start_processes(parameters.get('processes', 1))  # before a network is opened
+    return {role: open_pretrained(name) for role, name in named.items()}
+
+
 def describe_model(model: str | Path) -> Trained:
     "As `open_model`, but without loading the network (`.model` is None): its manifest, {} when it has none, and its path."
     if str(model) in pretrained_names():
@@ -135,6 +150,7 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
     `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on, `shares` say how much each counts (alike by default), `chosen_from` of how many weightings this is the one best on validation. Raises `ParameterError`, and `ModelError` when they differ in shape, emotions or the faces held back."""
     members = [open_model(network) for network in networks]
     if not members: raise ParameterError('No networks to average were named', 'name two or more, by their paths or as shipped ones')
+    for member in members: _require_ours(member)
     first = _one_of(members)
     for member in members[1:]:
         if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights]:
@@ -159,10 +175,11 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
 
 # %% ../nbs/02a_recipes.ipynb #b7a4d1e5
 def ship_mirrored(of: str | Sequence[str], name: str, data: str = '', folder: str | Path | None = None) -> Path:
-    "Ship the network `of`, or several, once more as `name`: `with_mirror`, calibrated anew and scored on their faces (`data` where their manifest does not say which). Returns the manifest's path, which is all that is written. Raises as `open_pretrained`, and `DataError`."
+    "Ship the network `of`, or several, once more as `name`: `with_mirror`, calibrated anew and scored on their faces (`data` where their manifest does not say which). Returns the manifest's path, which is all that is written. Raises as `open_pretrained`, `DataError`, and `ParameterError` for the name of a member."
     folder = Path(folder or weights_folder())
     members = {member: open_pretrained(member, folder) for member in sorted([of] if isinstance(of, str) else of)}
     for member, opened in members.items():
+        if member == name: raise ParameterError(f'{name} would be a network of itself', 'ship it under another name')
         if 'mirror' in opened.manifest: raise ModelError(f'{member} looks into the mirror already', f"give {', '.join(opened.manifest['mirror']['of'])}")
     manifest, split = _one_of(list(members.values())), faces_of(next(iter(members.values())), data)
     share, seed = _held_back(manifest)
@@ -187,7 +204,7 @@ def trials(folder: str | Path | None = None) -> Any:
         run = read_json(path)
         history, recipe = run.get('history', []), run['parameters']
         if not history and 'members' not in run: continue
-        kept = run['scores']['validation_accuracy'] if 'averaged' in run.get('scores', {}) or 'members' in run else kept_epoch(history)['val_accuracy']
+        kept = run['scores']['validation_accuracy'] if 'scores' in run else kept_epoch(history)['val_accuracy']
         rows.append({'trial': path.stem.split('_train_')[1], 'preset': run['preset'], 'filters': '-'.join(map(str, recipe['filters'])), 'epochs': len(history) or run['scores']['epochs'],
                      'minutes': run['duration_seconds']/60, 'backend': run['backend'], 'training': history[-1]['accuracy'] if history else float('nan'), 'last': history[-1]['val_accuracy'] if history else kept,
                      'kept': kept, 'seed': run['seed'], 'what changed': run.get('about', '')})
@@ -210,9 +227,10 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
     colors = dict(zip(runs, [color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7]*(len(runs)//9 + 1)))  # without the gray of the axes
     runs = {name: run for name, run in runs.items() if not names or name in names}
-    figure, axes = plt.subplots(figsize=(9, 4.4), layout='constrained')
+    colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
+    figure, axes = plt.subplots(figsize=(9, 6), layout='constrained')
     axes.set_yscale('function', functions=(lambda value: np.where(value < .55, .55 - (.55 - value)/8, value), lambda height: np.where(height < .55, .55 - (.55 - height)*8, height)))
-    axes.set(xlabel='epoch', ylabel='accuracy (drawn closer below 0.55)', ylim=(.2, .75), yticks=(.25, .4, .55, .6, .65, .7, .75), title='Validation (lines), training with augmentation and dropout (dots), means of networks (diamonds)')
+    axes.set(xlabel='epoch', ylabel='accuracy (drawn closer below 0.55)', ylim=(.2, .88), yticks=(.25, .4, .55, .6, .65, .7, .75, .8, .85), title='Validation (lines), training with augmentation and dropout (dots), means of networks (diamonds)')
     ends = {}
     for name, run in runs.items():
         if history := run.get('history'):
@@ -227,6 +245,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
         for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 8, .0105)):
             axes.annotate(name, (x, y), (x + 1.2, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .9, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
     axes.set_xlim(0, edge + 12*bool(means))
+    axes.set_xticks(range(0, max(edge - 8, 1), 10))  # means have no epoch
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(alpha=.25)
     plt.close(figure)
@@ -253,20 +272,24 @@ def needed_by(command: str) -> list[str]:
     return [Path(file).name for file in files if file.startswith('models/')]
 
 
-def _back_from(command: str, results: Path) -> Iterator[str]:
-    "A command, after those that make what it needs."
+def _back_from(command: str, results: Path, folder: Path) -> Iterator[str]:
+    "A command, after those that make what it needs. Raises `MissingStepError`."
+    told = told_by(command)
+    for name in pretrained_names(folder):
+        if name in (told.get('start'), told.get('teacher'), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
     for file in needed_by(command):
         found = list(results.glob(f'02*_train_{Path(file).stem}.json'))
         if len(found) != 1: raise MissingStepError(f'How {file} was made is not known: there is no result {results}/02*_train_{Path(file).stem}.json', 'call this in a checkout of the project')
-        yield from _back_from(read_json(found[0])['command'], results)
+        yield from _back_from(read_json(found[0])['command'], results, folder)
     yield command
 
 
 def retraining(name: str = 'default', folder: str | Path | None = None, results: str | Path | None = None) -> list[str]:
     "The commands that make a shipped network again from nothing, in an order that runs; the last one ships it. Raises `ParameterError`, `MissingStepError`."
-    results, command = Path(results or place('nbs')/'results'), _manifest(name, Path(folder or weights_folder()))['command']
+    results, folder = Path(results or place('nbs')/'results'), Path(folder or weights_folder())
+    command = _manifest(name, folder)['command']
     if mirrored := told_by(command).get('mirror'): found = [one for member in mirrored.split(',') for one in retraining(member, folder, results)] + [command]
-    else: found = [*_back_from(command, results), f'papermill nbs/02a_recipes.ipynb out.ipynb -p model models/{made_by(command)} -p ship_as {name}']
+    else: found = [*_back_from(command, results, folder), f'papermill nbs/02a_recipes.ipynb out.ipynb -p model models/{made_by(command)} -p ship_as {name}']
     return list(dict.fromkeys(found))
 
 # %% ../nbs/02a_recipes.ipynb #0eb9a212
@@ -290,8 +313,24 @@ def _backends(network: Mapping[str, Any]) -> set[str]:
     return {shlex.split(network['command'])[0].removeprefix('KERAS_BACKEND=') if network['command'].startswith('KERAS_BACKEND=') else 'tensorflow'}
 
 
+_COUNTS = dict(enumerate('zero one two three four five six seven eight'.split()))
+
+
 def _shape_in_words(recipe: Mapping[str, Any]) -> str:
-    return f"three blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
+    return f"{_COUNTS.get(blocks := len(recipe['filters']), blocks)} blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
+
+
+def _commands(network: Mapping[str, Any]) -> set[str]:
+    "The commands of all trainings that a network goes back to."
+    return set().union(*map(_commands, network['members'])) if network.get('members') else {network['command']}
+
+
+def _past(command: str) -> str:
+    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone."
+    told, made = told_by(command), {made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
+    words = {'start': 'began with the weights of', 'teacher': 'learnt from the labels and from the answers of'}
+    said = [f'{word} `{made.get(Path(told[role]).name, Path(told[role]).stem)}`' for role, word in words.items() if role in told]
+    return f" It {' and '.join(said)}, whose own training is not in its minutes." if said else ''
 
 
 def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -300,19 +339,21 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     confusion, emotions = np.array(result['confusion']), result['emotions']
     shares = confusion/confusion.sum(1, keepdims=True)
     np.fill_diagonal(shares, 0)
-    averaged, number_words = 'members' in manifest and not mirror, dict(enumerate('zero one two three four five six seven eight'.split()))
+    averaged = 'members' in manifest and not mirror
     if mirror:
-        shapes = '; '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}" for member in manifest['members'])
+        shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'])}".rstrip('.') for member in manifest['members'])
         count = 2*len(mirror['of'])
-        network = f"{shapes}. {'Each' if count > 2 else 'The'} network sees the face and its mirror image; the {number_words.get(count, count)} answers are averaged."
+        network = f"{shapes}. {'Each' if count > 2 else 'The'} network sees the face and its mirror image; the {_COUNTS.get(count, count)} answers are averaged."
         chosen = 'the epochs and the recipes' + ' of its networks, and the weights of a mean among them'*any(member['members'] for member in manifest['members'])
     else:
         shape = _shape_in_words(manifest['parameters'])
-        network, chosen = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16.", 'the epochs and the recipes'
+        network, chosen = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16.{_past(manifest['command'])}", 'the epochs and the recipes'
     if averaged:
         weighted = f"weighted mean ({' : '.join(f'{share:g}' for share in manifest['shares'])})" if 'shares' in manifest else 'mean'
-        network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {len(_trainings(manifest))} trainings led to them, each going on from the one before."
-        if of := manifest.get('chosen_from'): chosen = f'the epochs, the recipes and the weights of this mean (the best of {number_words.get(of, of)})'
+        count, begun, taught = len(_trainings(manifest)), *(sum(role in told_by(command) for command in _commands(manifest)) for role in ('start', 'teacher'))
+        network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
+        network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of another network too'*bool(taught) + '.'
+        if of := manifest.get('chosen_from'): chosen = f'the epochs, the recipes and the weights of this mean (the best of {_COUNTS.get(of, of)})'
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
     lines = [f"### `{manifest['name']}`", '',
              f"**Network.** {network}", '',
@@ -323,8 +364,8 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
              *(f"| {emotion} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',
              f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests).", '',
              '**Most frequent mistakes:** ' + ', '.join(f'{emotions[truth]} called {emotions[answer]} ({shares[truth, answer]:.0%})' for truth, answer in worst) + '.']
-    if result.get('answered'):
-        row = min(result['answered'], key=lambda row: abs(row['coverage_asked'] - .8))
+    if rows := [row for row in result.get('answered', ()) if row['accuracy'] is not None]:
+        row = min(rows, key=lambda row: abs(row['coverage_asked'] - .8))
         lines.append(f"\n**When it may say \"unsure\"**: asked to answer {row['coverage_asked']:.0%}, it answered {row['answered']:.1%} of PublicTest and was right on {row['accuracy']:.1%} of them.")
     if result.get('stress'):
         lines += ['', '| the same faces | accuracy | mean confidence |', '|---|---|---|',

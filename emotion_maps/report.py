@@ -30,7 +30,7 @@ from .answer import control_in_words
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
 from .data import Faces, is_drawn, load_faces
 from .evaluate import accuracy_interval
-from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts
+from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts, region_in_words
 from .recipes import USES
 from .train import Trained, emotions_of, faces_of, run_folder, training_command
 
@@ -322,7 +322,8 @@ def card_columns(atlas: FilterAtlas) -> dict[str, list[Any]]:
     wanted = [*CARD_COLUMNS, *(f'enrichment_{part}' for part in FACE_PARTS), *(f'auc_{emotion}' for emotion in emotions),
               *(f'effect_{emotion}{end}' for emotion in emotions for end in ('', '_low', '_high'))]
     order = np.lexsort((table['filter'], table['layer'].map(atlas.about['layers'].index)))
-    return {name: plain_column(table[name].iloc[order].tolist()) for name in wanted if name in table}
+    rows = table.iloc[order]
+    return {name: plain_column(rows[name].tolist()) for name in wanted if name in table} | {'where': [region_in_words(row) for row in rows.to_dict('records')]}
 
 # %% ../nbs/06b_report.ipynb #ff9bb48e
 SHOWN_COLOURS = ('inferno', 'viridis', 'cividis')  # of the maps, to choose from
@@ -396,7 +397,7 @@ def abstract(results: RunResults) -> list[str]:
     if found: sentences.append(f"The network names the emotion of {percent(found['accuracy'])} of {found['n']:,} {found.get('part', 'test')} faces.")
     if results.atlas is not None:
         live = results.atlas.table[~results.atlas.table['dead']]
-        sentences.append(f"Of its {len(results.atlas.table):,} filters {len(live):,} live, and {int(live['region'].notna().sum()):,} of these follow a part of the face.")
+        sentences.append(f"Of its {len(results.atlas.table):,} filters {len(live):,} live, and {int(live['follows_face'].sum()):,} of these follow a part of the face, wherever it is; {int((live['region'].notna() & ~live['follows_face']).sum()):,} answer at the usual place of one.")
         if 'effect_q' in live: sentences.append(f"Taken out alone, {int(_effective(live, -1).sum()):,} change the answer for the worse beyond chance, {int(_effective(live, 1).sum()):,} for the better.")
     if told: sentences.append(f"In {sum(row['verdict'] == 'expected regions' for row in told)} of {len(told)} cases (an emotion in a layer) the evidence is denser where FACS expects it, in {sum(row['verdict'] == 'other regions' for row in told)} it is denser elsewhere in the face; the rest cannot be told.")
     return sentences

@@ -8,9 +8,9 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit',
            'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
-           'split_seed', 'split_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint',
-           'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'train',
-           'curves_figure', 'training_command', 'write_result', 'demo_training']
+           'split_seed', 'split_fingerprint', 'weights_fingerprint', 'require_model', 'manifest_beside', 'load_trained',
+           'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels',
+           'train', 'curves_figure', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -36,7 +37,7 @@ from .backend import (Share, accelerators, agree_on_averages, backend_name, batc
 from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
-from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, split_faces
+from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, require_seed, split_faces
 
 # %% ../nbs/02_train.ipynb #bbf083c2
 def three_blocks(filters: Sequence[int] = (32, 64, 128), convolutions: int = 1, classes: int = 7, dense: Sequence[int] = (512, 256),
@@ -124,7 +125,7 @@ class Recipe:
         side = min(size for size, _ in self.phases)
         if not side >> len(self.filters):
             raise ParameterError(f'{len(self.filters)} blocks (filters={self.filters}) cannot all halve a face of {side} pixels a side', f'give at most {side.bit_length() - 1} numbers of filters')
-        if self.average and (self.patience or self.average > self.epochs - sum(end for size, end in self.phases if size < IMAGE_SIZE)):
+        if self.average and (self.patience or self.average > self.full_epochs):
             raise ParameterError(f'average={self.average} needs to know the last epochs in advance', f'set patience to 0, and average to no more than the epochs that see faces of full size (epochs={self.epochs})')
         self.augmentation.check()
         return self
@@ -139,6 +140,11 @@ class Recipe:
         return [(self.small_size, small)]*(small > 0) + [(IMAGE_SIZE, self.epochs)]
 
     @property
+    def full_epochs(self) -> int:
+        "How many epochs at the end see faces of full size."
+        return self.epochs - sum(end for size, end in self.phases if size < IMAGE_SIZE)
+
+    @property
     def averaged_from(self) -> int:
         "The epoch after which the mean of the weights begins."
         return self.epochs - self.average
@@ -149,16 +155,16 @@ class Recipe:
         names = ('filters', 'convolutions', 'dense', 'block_dropout', 'dense_dropout', 'norm_momentum', 'dense_norm', 'standardize', 'initializer')
         return {name: getattr(self, name) for name in names}
 
-
-_STRONG = dict(filters=(64, 128, 256), convolutions=2, batch_size=128, optimizer='sgd', learning_rate=.1, schedule='cosine', warm_up=3., patience=0,
-               weight_decay=5e-3, label_smoothing=.1, norm_momentum=.9, precise_norm=True, dense_norm=True, standardize=True, initializer='he_normal', block_dropout=.1, dense_dropout=.25)
+# %% ../nbs/02_train.ipynb #aeef634e
+_STRONG = dict(convolutions=2, batch_size=128, optimizer='sgd', learning_rate=.1, schedule='cosine', warm_up=3., patience=0, weight_decay=5e-3,
+               norm_momentum=.9, precise_norm=True, dense_norm=True, standardize=True, initializer='he_normal')
 
 PRESETS = {
     'brief': Recipe(),
     'quick': Recipe(epochs=20, batch_size=32, schedule='cosine', warm_up=1., patience=0, norm_momentum=.9, block_dropout=.1, dense_dropout=.25,
                     rotation=4., shift=.04, zoom=.04),
-    'best': Recipe(epochs=120, **_STRONG | dict(block_dropout=.2, dense_dropout=.5), rotation=12., shift=.1, zoom=.1, erase=.5, mixup=.2),
-    'hour': Recipe(epochs=48, **_STRONG, small_share=.5, rotation=8., shift=.08, zoom=.08)}
+    'best': Recipe(epochs=120, **_STRONG, filters=(64, 128, 256), label_smoothing=.1, block_dropout=.2, dense_dropout=.5, rotation=12., shift=.1, zoom=.1, erase=.5, mixup=.2),
+    'hour': Recipe(epochs=28, **_STRONG, filters=(32, 64, 128, 192), dense=(256, 256), small_share=.65, average=4, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)}
 
 # %% ../nbs/02_train.ipynb #a530aa26
 def recipe_from(preset: str, **changes: Any) -> Recipe:
@@ -177,7 +183,9 @@ def recipe_from(preset: str, **changes: Any) -> Recipe:
         except (TypeError, ValueError, OverflowError):
             raise ParameterError(f'{name}={value!r} is not of the kind that {name} takes', f'give something like {getattr(recipe, name)!r}') from None
         values[name] = value
-    return replace(recipe, **values).check()
+    made = replace(recipe, **values)
+    if 'average' not in values: made = replace(made, average=0 if made.patience else min(made.full_epochs, round(recipe.average*made.epochs/recipe.epochs)))  # the same share of fewer epochs
+    return made.check()
 
 # %% ../nbs/02_train.ipynb #608e4b9c
 def one_hot(faces: Faces) -> np.ndarray:
@@ -262,7 +270,7 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
 
 
 def teaching(teacher: Any, faces: Faces, share: float) -> np.ndarray:
-    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (the mean over each face and its mirror image), the rest the labels."
+    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
     images = model_input(faces.images)
     answers = (teacher.predict(images, batch_size=256, verbose=0) + teacher.predict(images[:, :, ::-1], batch_size=256, verbose=0))/2
     if answers.shape[1] != len(faces.emotions):
@@ -563,7 +571,7 @@ def calibrate(model: Any, faces: Faces, heads: Sequence[Any] = ()) -> dict[str, 
 
 # %% ../nbs/02_train.ipynb #5b91b418
 def save_model(model: Any, path: str | Path) -> Path:
-    "Save a Keras model whole or not at all, in the format that the ending names: .keras or .h5."
+    "Save a Keras model whole or not at all, in the format that the ending names: .keras or .h5. Raises `WritingError`."
     logger = logging.getLogger('absl')  # Keras warns that HDF5 is the older format; here it is wanted
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -610,8 +618,13 @@ def split_fingerprint(split: Split) -> str:
     return fingerprint(split.train.fingerprint, split.validation.fingerprint, split.test.fingerprint)
 
 
+def weights_fingerprint(model: Any) -> str:
+    "The fingerprint of a `keras.Model`'s weights, the same under every backend: results carry it, to say which network they are of."
+    return fingerprint(*map(np.asarray, model.get_weights()))
+
+
 def require_model(path: str | Path) -> Path:
-    "The path of a saved model that is there. Raises `MissingStepError`, saying what to run first."
+    "The path of a saved model that is there. Raises `MissingStepError`, saying what to run first, and `ModelError` for a path that cannot be followed."
     path = place(path)
     try:
         if path.is_file(): return path
@@ -666,7 +679,7 @@ def faces_of(trained: Trained, data: str = '') -> Split:
 
 
 def run_folder(trained: Trained, split: Split, output: str | Path = 'activation_maps_output') -> Path:
-    "The folder of a run's figures and scores, made when missing; other data than the model's own get a folder of their own."
+    "The folder of a run's figures and scores, made when missing; other data than the model's own get a folder of their own. Raises `WritingError`."
     name = trained.manifest.get('run') or file_name(trained.path.stem, fingerprint(np.fromfile(trained.path, 'uint8'))[:8])
     if trained.manifest.get('data_fingerprint') != (other := split_fingerprint(split)): name += f'_on_{other[:8]}'
     folder = place(output)/name
@@ -733,10 +746,18 @@ def with_shuffled_labels(faces: Faces, seed: int = 0) -> Faces:
 
 def _given(network: str | Path | Trained, role: str) -> Trained:
     "A network to start or to learn from, as it is or read from its file. Raises as `load_trained`."
-    if isinstance(network, Trained): return network
+    if not isinstance(network, (str, Path)): return network  # a `Trained`, of this chapter or of the module that it becomes
     try: return load_trained(network)
     except MissingStepError as error:
-        raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network from Python: train({role}=open_pretrained('default'), …)") from None
+        raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network: -p {role} default, in Python train({role}=open_pretrained('default'), …)") from None
+
+
+def _require_emotions(network: Trained, role: str, emotions: Sequence[str]) -> None:
+    "Raise `ModelError` when a network to start or to learn from tells other emotions, or the same in another order."
+    if network.model is None: return
+    known = emotions_of(network.manifest, network.model.output_shape[-1])
+    if network.manifest.get('emotions') and known != tuple(emotions) or len(known) != len(emotions):
+        raise ModelError(f"The {role}, {network.path.name}, tells {', '.join(known)}, and these faces have {', '.join(emotions)}", 'give one that was trained on the same emotions')
 
 
 def _require_share(begun: Trained, parts: Split, calibration: float) -> None:
@@ -768,12 +789,14 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
 
     `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
+    require_seed(seed)
     drawn = is_drawn(data)
     preset = preset or ('quick' if drawn else 'best')
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
     policy = choose_precision(precision, recipe.filters[0])
     begun, teacher = (_given(network, role) if network else Trained(None, {}, None) for role, network in (('start', start), ('teacher', teacher)))
+    for role, network in {'start': begun, 'teacher': teacher}.items(): _require_emotions(network, role, faces.emotions)
     weights, first_seed = begun.model.get_weights() if start else (), split_seed(begun.manifest, split_seed(teacher.manifest, seed))
     parts = split_faces(faces, split, validation, first_seed)
     _require_share(begun, parts, calibration)
@@ -831,18 +854,22 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     if 'members' in manifest:
         shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
         shares += f' -p chosen_from {manifest["chosen_from"]}' if 'chosen_from' in manifest else ''
-        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {Path(manifest["data"]).name} -p average {",".join(said(member["name"]) for member in manifest["members"])}{shares}'
-                f' -p model {said(manifest["name"])}')
-    usual = asdict(recipe_from(manifest['preset']))
+        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {shlex.quote(Path(manifest["data"]).name)} -p average {shlex.quote(",".join(said(member["name"]) for member in manifest["members"]))}{shares}'
+                f' -p model {shlex.quote(said(manifest["name"]))}')
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
+    usual = json.loads(json.dumps(asdict(recipe_from(manifest['preset']))))
+    changed = {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and name != 'average' and value != usual[name]}
+    if parameters['average'] != recipe_from(manifest['preset'], **changed).average: changed['average'] = parameters['average']
     given = {'data': Path(manifest['data']).name, 'preset': manifest['preset'], 'precision': manifest['precision'].removeprefix('mixed_')}
-    given |= {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and value != json.loads(json.dumps(usual[name]))}
+    given |= {name: changed[name] for name in parameters if name in changed}
+    given |= {'split': 'folders'} if manifest.get('split') == 'folders' else {}
+    given |= {'emotions': manifest['emotions']} if tuple(manifest.get('emotions', EMOTIONS)) != EMOTIONS else {}
     given |= {name: said(manifest[name]) for name in ('start', 'teacher') if name in manifest}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
     given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
     given |= {name: told[name] for name, value in {'validation': .1, 'unreadable': 'refuse', 'seed': 0, 'calibration': .05, 'name': MODEL_NAME}.items() if told.get(name, value) != value}
-    words = [f'-p {name} {",".join(map(str, value)) if isinstance(value, list) else value}' for name, value in given.items()]
+    words = [f'-p {name} {shlex.quote(",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))}' for name, value in given.items()]
     return f'{backend}papermill nbs/02_train.ipynb out.ipynb {" ".join(words)}'
 
 

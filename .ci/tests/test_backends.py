@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from emotion_maps.train import training_command
+
 BACKENDS = ("tensorflow", "jax", "torch")
 NAME = "best_emotion_model"
 PROCESSOR = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}  # an accelerator may add in another order
@@ -31,7 +33,7 @@ class PullThePlug(keras.callbacks.Callback):
         if epoch == self.epoch: raise KeyboardInterrupt
 
 def run(*callbacks):
-    return train('drawn:140,70', preset='hour', seed=5, models=sys.argv[1], epochs=3, small_share=.34, batch_size=42, filters=(4, 6, 8), convolutions=2,
+    return train('drawn:140,70', preset='hour', seed=5, models=sys.argv[1], epochs=3, small_share=.34, average=0, label_smoothing=.1, batch_size=42, filters=(4, 6, 8), convolutions=2,
                  dense=(16,), dense_norm=True, standardize=True, initializer='glorot_uniform', callbacks=callbacks)
 
 for epoch in map(int, sys.argv[3:]):
@@ -41,6 +43,15 @@ if len(sys.argv) == 3:
     trained = run()
     np.save(sys.argv[1] + '/answers.npy', trained.model.predict(np.load(sys.argv[2]), verbose=0))
     np.savez(sys.argv[1] + '/weights.npz', *trained.model.get_weights())
+"""
+
+SHIPPED = """
+import sys
+import numpy as np
+from emotion_maps.recipes import load_pretrained
+
+faces, target, name = sys.argv[1:]
+np.save(target, load_pretrained(name).predict(np.load(faces), verbose=0))
 """
 
 OPEN = """
@@ -160,10 +171,29 @@ def test_saved_networks_of_every_backend_open(backend, trained, faces, tmp_path)
         np.testing.assert_allclose(answers, due, rtol=0, atol=1e-5, err_msg=f"{path.parent.name}'s {path.suffix} under {backend}")
 
 
-@pytest.mark.parametrize("backend", ["torch", *slow("jax")])
-def test_the_notebook_of_training_runs(backend, root):
-    """Not only its functions: papermill runs the whole of it, as the commands of the shipped networks say."""
+@pytest.mark.parametrize("name", ["default", *slow("champion")])
+def test_a_shipped_network_answers_alike_under_every_backend(name, faces, root, tmp_path):
+    said = {}
+    for backend in filter(importlib.util.find_spec, BACKENDS):
+        run_python(SHIPPED, backend, faces, tmp_path / f"{backend}.npy", name, cwd=root)
+        said[backend] = np.load(tmp_path / f"{backend}.npy")
+    if len(said) < 2:
+        pytest.skip("pip install torch or jax to run this test")
+    first, *others = said.values()
+    assert np.ptp(first, axis=0).max() > 0.01  # the images are told apart
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["torch", *slow("tensorflow", "jax")])
+def test_train_step_with_a_parameter_changed(backend, root, tmp_path):
+    """Not only its functions: papermill runs the whole notebook, as the commands of the shipped networks say; nbdev_test runs it under TensorFlow."""
     need(backend)
-    command = [sys.executable, "-m", "nbdev.test", "--path", "nbs/02_train.ipynb"]
+    values = {"data": "drawn:140,70", "epochs": 2, "filters": "4,6,8", "dense": "16", "teacher": "default", "models": tmp_path / "models", "output": tmp_path / "output"}
+    command = [sys.executable, "-m", "papermill", "nbs/02_train.ipynb", tmp_path / "out.ipynb", "--no-progress-bar", *(word for name, value in values.items() for word in ("-p", name, str(value)))]
     done = subprocess.run(command, cwd=root, env={**os.environ, **PROCESSOR, "KERAS_BACKEND": backend}, capture_output=True, text=True)
-    assert done.returncode == 0 and "Success" in done.stdout + done.stderr, (done.stdout + done.stderr)[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
+    manifest = manifest_of(tmp_path / "models")
+    assert manifest["backend"] == backend and manifest["parameters"]["epochs"] == 2 == len(manifest["history"]) and manifest["parameters"]["filters"] == [4, 6, 8]
+    assert manifest["teacher"] == "default" and "-p teacher default" in training_command(manifest)
+    assert (tmp_path / "output" / manifest["run"] / "figures" / "training_curves.png").is_file()

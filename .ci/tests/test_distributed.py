@@ -39,7 +39,7 @@ def workshop(root, tmp_path_factory):
     cells = notebook["cells"]
     (at,) = (number for number, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", []))
     imports = {"cell_type": "code", "id": "imports", "metadata": {}, "execution_count": None, "outputs": [],
-               "source": "from emotion_maps.core import check_parameters\nfrom emotion_maps.train import train"}
+               "source": "from emotion_maps.core import check_parameters\nfrom emotion_maps.recipes import opened_for_training\nfrom emotion_maps.train import train"}
     (run,) = (cell for cell in cells if "".join(cell["source"]).startswith("settings = check_parameters(globals())"))
     notebook["cells"] = [imports, cells[at], run]
     path.write_text(json.dumps(notebook), encoding="utf-8")

@@ -127,6 +127,35 @@ def test_kept_command_of_a_mean_is_the_kept_settings(path):
     assert run["command"] == training_command(run) and run["backend"] in run["versions"]
 
 
+def commands(manifest):
+    """(the file it makes, command) of every network that a manifest goes back to, but for shipped ones, which have manifests of their own."""
+    from emotion_maps.recipes import made_by
+
+    for member in manifest.get("members", []):
+        if member["name"] not in NAMES:
+            yield made_by(member["command"]), member["command"]
+            yield from commands(member)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_in_a_manifest_are_the_kept_ones(name):
+    from emotion_maps.recipes import made_by, weights_folder
+
+    def of(name):
+        return json.loads((weights_folder() / f"{name}.json").read_text())
+
+    manifest = of(name)
+    own = [] if "mirror" in manifest else [(made_by(manifest["command"]), manifest["command"])]
+    found = [*own, *commands(manifest)]
+    assert found or "mirror" in manifest
+    for file, command in found:
+        kept, = (NOTEBOOKS / "results").glob(f"02*_train_{Path(file).stem}.json")
+        assert json.loads(kept.read_text())["command"] == command
+    for member in manifest.get("members", []) if "mirror" in manifest else ():
+        known = of(member["name"])
+        assert (member["command"], member["members"]) == (known["command"], known.get("members", []))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_are_made_before_they_are_needed(name):
     from emotion_maps.pipeline import step_parameters
@@ -188,9 +217,11 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
     assert len(calls) == len(retraining("default")) - 1 and len(left) == 1 and left[0].endswith("-p ship_as default")
     assert "again_16.keras is there already" in capsys.readouterr().out
     beside = tmp_path / "again_15.json"
-    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"seed": 7}))
-    with pytest.raises(EmotionMapsError, match="again_15.keras was made with seed 7 where 1 is wanted"):
-        retrain("default", "drawn", str(tmp_path))
+    kept = json.loads(beside.read_text())
+    for other, words in (({"seed": 7}, "seed 7 where 1 is wanted"), ({"backend": "jax"}, "KERAS_BACKEND jax where torch is wanted")):
+        beside.write_text(json.dumps(kept | other))
+        with pytest.raises(EmotionMapsError, match=f"again_15.keras was made with {words}"):
+            retrain("default", "drawn", str(tmp_path))
     beside.unlink()
     with pytest.raises(EmotionMapsError, match="not known"):
         retrain("default", "drawn", str(tmp_path))

@@ -172,7 +172,7 @@
     if (!data.columns) return 'There is no atlas of this network yet, so nothing more is known of this filter.';
     if (fact('dead')) return 'A dead filter: it answered to none of the faces.';
     const region = fact('region'), parts = [];
-    parts.push(region ? `It follows the ${words(region)}: ${number(fact('enrichment'))} times more of its activation lies there than the area explains${fact('follows_face') ? '' : ', though as much with the regions of other faces: it likes the place'}.` : 'It follows no part of the face.');
+    parts.push(region ? `It ${fact('where')}: ${number(fact('enrichment'))} times more of its activation lies there than the area explains.` : `It ${fact('where')}.`);
     if (fact('emotion')) parts.push(`It tells ${fact('emotion')} best (AUC ${number(fact('emotion_auc'))}).`);
     if (fact('effect') !== null) parts.push(`Without it, the log-probability of the true emotion changes by ${signed(fact('effect'))} (95 % interval ${signed(fact('effect_low'))} to ${signed(fact('effect_high'))}): it ${{helps: 'helps', harms: 'harms', unclear: 'has no clear effect'}[effectOf(state.filter)]}.`);
     if (fact('optimised_ratio') !== null) parts.push(`Its optimised image excites it ${number(fact('optimised_ratio'), 1)} times as much as any face did.`);

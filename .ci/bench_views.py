@@ -1,0 +1,79 @@
+"""What the mirror image, shifted views and further networks each add to the shipped network, on the test faces of FER2013 (PublicTest where that is all there is).
+
+usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS]     (minutes; writes nbs/results/02a_views.json)
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from emotion_maps.core import Progress, write_json
+from emotion_maps.data import load_faces, model_input, split_faces
+from emotion_maps.evaluate import accuracy_interval
+from emotion_maps.recipes import describe_model, load_pretrained, pretrained_names
+from emotion_maps.train import split_fingerprint, versions
+
+RESULT = Path(__file__).resolve().parents[1] / "nbs" / "results" / "02a_views.json"
+FIRST = "default"
+
+
+def views_of(images, shift):
+    """{name: images}: as they are, mirrored, and each of these shifted by some pixels in four directions (what comes in repeats the edge)."""
+    wide = np.pad(images, ((0, 0), (shift, shift), (shift, shift)), "edge")
+    size = images.shape[1]
+    moves = {"": (shift, shift), " up": (2 * shift, shift), " down": (0, shift), " left": (shift, 2 * shift), " right": (shift, 0)}
+    moved = {name: wide[:, row:row + size, column:column + size] for name, (row, column) in moves.items()}
+    return {f"{side}{name}": faces if side == "plain" else faces[:, :, ::-1] for side in ("plain", "mirrored") for name, faces in moved.items()}
+
+
+def kinds(shift):
+    """{what is asked about: the names of the views}."""
+    sides = ("plain", "mirrored")
+    return {"the face": ["plain"], "and its mirror image": [*sides],
+            f"and both shifted by {shift} pixels in four directions": [f"{side}{move}" for side in sides for move in ("", " up", " down", " left", " right")]}
+
+
+def compared(right, first):
+    """How two networks' right answers (n,) bool differ: faces that only one gets right, and the exact p of McNemar's test (1947) of as many of either kind."""
+    more, fewer = int((right & ~first).sum()), int((first & ~right).sum())
+    return {"only_this": more, f"only_{FIRST}": fewer, "p": float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0}
+
+
+def table(logs, labels, shift):
+    """A row for every choice of networks and views, from the log-probabilities {(network, view): (n, classes)}."""
+    networks = list(dict.fromkeys(name for name, _ in logs))
+    choices = [[name] for name in networks] + [networks[:count] for count in range(2, len(networks) + 1)]
+    first, rows = logs[FIRST, "plain"].argmax(1) == labels, []
+    for chosen in choices:
+        for what, views in kinds(shift).items():
+            right = np.mean([logs[name, view] for name in chosen for view in views], 0).argmax(1) == labels
+            rows.append({"networks": chosen, "asked about": what, "passes": len(chosen) * len(views), "accuracy": float(right.mean()),
+                         "interval": list(accuracy_interval(int(right.sum()), len(right))), **compared(right, first)})
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--shift", type=int, default=2, help="pixels (%(default)s)")
+    chosen = parser.parse_args()
+    split = split_faces(load_faces(chosen.data))
+    networks = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))
+    views, logs = views_of(split.test.images, chosen.shift), {}
+    with Progress(len(networks) * len(views), "Views") as bar:
+        for name in networks:
+            model = load_pretrained(name)
+            for view, images in views.items():
+                logs[name, view] = np.log(model.predict(model_input(images), batch_size=256, verbose=0).clip(1e-30))
+                bar.advance()
+    rows = table(logs, split.test.labels, chosen.shift)
+    write_json(RESULT, {"rows": rows, "faces": len(split.test), "note": split.note, "data": Path(split.test.source).name, "data_fingerprint": split_fingerprint(split),
+                        "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
+                        "command": f"python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
+    for row in rows:
+        print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
