@@ -137,7 +137,7 @@ def test_nobody_there():
         explain(np.full((300, 300), 120, "uint8"), name="wall")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_every_backend_finds_the_same_face(backend, astronaut):
     if backend == backend_name() or not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is the backend here or is not installed")

@@ -136,7 +136,7 @@ def test_command_evaluate_with_a_parameter_changed(root, tmp_path, small_model):
     done = command(root, "evaluate", "--model", small_model, "--output", tmp_path, "--part", "validation")
     assert done.returncode == 0, done.stderr[-3000:]
     summary = Path(done.stdout.splitlines()[-1])
-    scores = json.loads((summary.parent / "scores.json").read_text())
+    scores = json.loads(next(tmp_path.glob("*/validation/scores.json")).read_text())
     assert summary.name == "summary.html" and scores["part"] == "validation" and 0 <= scores["interval"][0] <= scores["accuracy"] <= scores["interval"][1] <= 1
 
 
