@@ -277,7 +277,8 @@ def main():
     paces, rates = speed(split, chosen.rounds, chosen.batches, chosen.plain_batches)
     by_minute = accuracy_per_minute(split, paces, chosen.minutes) if chosen.minutes else None
     if chosen.result:
-        source, words = Path(split.train.source).name, f" --minutes {chosen.minutes:g}" if chosen.minutes else ""
+        source = Path(split.train.source).name
+        words = "".join(f" --{name.replace('_', '-')} {value:g}" for name, value in vars(chosen).items() if name != "result" and value != parser.get_default(name))
         write_json(chosen.result, facts | {"data": source, "rates": rates, "by_minute": by_minute, "command": f"EMOTION_MAPS_FER2013={source} KERAS_BACKEND={backend_name()} python .ci/bench_train.py{words}"})
     if not chosen.minutes:
         print("Accuracy per minute was not measured: say make bench-train MINUTES=10, or --minutes 10 (it takes twice that)")

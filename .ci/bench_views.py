@@ -27,11 +27,9 @@ def views_of(images, shift):
     return {f"{side}{name}": faces if side == "plain" else faces[:, :, ::-1] for side in ("plain", "mirrored") for name, faces in moved.items()}
 
 
-def kinds(shift):
-    """{what is asked about: the names of the views}."""
-    sides = ("plain", "mirrored")
-    return {"the face": ["plain"], "and its mirror image": [*sides],
-            f"and both shifted by {shift} pixels in four directions": [f"{side}{move}" for side in sides for move in ("", " up", " down", " left", " right")]}
+def kinds(views, shift):
+    """{what is asked about: the names of the views}, of all views."""
+    return {"the face": ["plain"], "and its mirror image": ["plain", "mirrored"], f"and both shifted by {shift} pixels in four directions": views}
 
 
 def compared(right, first):
@@ -42,11 +40,11 @@ def compared(right, first):
 
 def table(logs, labels, shift):
     """A row for every choice of networks and views, from the log-probabilities {(network, view): (n, classes)}."""
-    networks = list(dict.fromkeys(name for name, _ in logs))
+    networks, views_made = (list(dict.fromkeys(names)) for names in zip(*logs))
     choices = [[name] for name in networks] + [networks[:count] for count in range(2, len(networks) + 1)]
     first, rows = logs[FIRST, "plain"].argmax(1) == labels, []
     for chosen in choices:
-        for what, views in kinds(shift).items():
+        for what, views in kinds(views_made, shift).items():
             right = np.mean([logs[name, view] for name in chosen for view in views], 0).argmax(1) == labels
             rows.append({"networks": chosen, "asked about": what, "passes": len(chosen) * len(views), "accuracy": float(right.mean()),
                          "interval": list(accuracy_interval(int(right.sum()), len(right))), **compared(right, first)})

@@ -429,7 +429,7 @@ class FilterAtlas:
     def joined(self, columns: 'pandas.DataFrame', arrays: dict[str, np.ndarray] | None = None, **about: Any) -> 'FilterAtlas':
         "The atlas with more columns (a table with `layer`, `filter` and what is new), arrays and facts. Columns it already has are replaced in the rows given; all others keep their values."
         known = [name for name in columns if name in self.table and name not in ('layer', 'filter')]
-        table = self.table.drop(columns=known).merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one', indicator='given').copy()
+        table = self.table.drop(columns=known).copy().merge(columns, on=['layer', 'filter'], how='left', validate='one_to_one', indicator='given')  # copied, it is one block again
         given = (table.pop('given') == 'both').to_numpy()
         for name in known if not given.all() else (): table[name] = table[name].where(given, self.table[name].to_numpy()).infer_objects()
         return FilterAtlas(table, {**self.arrays, **(arrays or {})}, {**self.about, **about})

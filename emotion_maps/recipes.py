@@ -148,9 +148,8 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
     """Save the network whose weights are the mean of several networks' at `path` (a .keras file), with its normalizations measured anew, calibrated and scored on their faces (Wortsman et al. 2022).
 
     `networks` are paths or names of shipped ones, `data` is needed where the first does not say what it was trained on, `shares` say how much each counts (alike by default), `chosen_from` of how many weightings this is the one best on validation. Raises `ParameterError`, and `ModelError` when they differ in shape, emotions or the faces held back."""
-    members = [open_model(network) for network in networks]
+    members = [_require_ours(open_model(network)) for network in networks]
     if not members: raise ParameterError('No networks to average were named', 'name two or more, by their paths or as shipped ones')
-    for member in members: _require_ours(member)
     first = _one_of(members)
     for member in members[1:]:
         if [weight.shape for weight in member.model.weights] != [weight.shape for weight in members[0].model.weights]:
@@ -302,15 +301,14 @@ FER2013 was gathered by searching the web for emotion words and labelled quickly
 def _percent(found: Mapping[str, Any]) -> str: return f"{found['accuracy']:.1%} ({found['interval'][0]:.1%} to {found['interval'][1]:.1%}, {found['n']:,} faces)"
 
 
-def _trainings(manifest: Mapping[str, Any]) -> set[str]:
-    "The fingerprints of all trainings that a mean of networks goes back to."
-    return set().union(*(_trainings(member) if member.get('members') else {member['fingerprint']} for member in manifest['members']))
+def _commands(network: Mapping[str, Any]) -> set[str]:
+    "The commands of all trainings that a network goes back to."
+    return set().union(*map(_commands, network['members'])) if network.get('members') else {network['command']}
 
 
-def _backends(network: Mapping[str, Any]) -> set[str]:
-    "The backends of all trainings that a network goes back to, as their commands tell them."
-    if network.get('members'): return set().union(*map(_backends, network['members']))
-    return {shlex.split(network['command'])[0].removeprefix('KERAS_BACKEND=') if network['command'].startswith('KERAS_BACKEND=') else 'tensorflow'}
+def _backend_of(command: str) -> str:
+    "The backend that a command runs under."
+    return shlex.split(command)[0].removeprefix('KERAS_BACKEND=') if command.startswith('KERAS_BACKEND=') else 'tensorflow'
 
 
 _COUNTS = dict(enumerate('zero one two three four five six seven eight'.split()))
@@ -318,11 +316,6 @@ _COUNTS = dict(enumerate('zero one two three four five six seven eight'.split())
 
 def _shape_in_words(recipe: Mapping[str, Any]) -> str:
     return f"{_COUNTS.get(blocks := len(recipe['filters']), blocks)} blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
-
-
-def _commands(network: Mapping[str, Any]) -> set[str]:
-    "The commands of all trainings that a network goes back to."
-    return set().union(*map(_commands, network['members'])) if network.get('members') else {network['command']}
 
 
 def _past(command: str) -> str:
@@ -350,7 +343,8 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         network, chosen = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16.{_past(manifest['command'])}", 'the epochs and the recipes'
     if averaged:
         weighted = f"weighted mean ({' : '.join(f'{share:g}' for share in manifest['shares'])})" if 'shares' in manifest else 'mean'
-        count, begun, taught = len(_trainings(manifest)), *(sum(role in told_by(command) for command in _commands(manifest)) for role in ('start', 'teacher'))
+        commands = _commands(manifest)
+        count, begun, taught = len(commands), *(sum(role in told_by(command) for command in commands) for role in ('start', 'teacher'))
         network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
         network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of another network too'*bool(taught) + '.'
         if of := manifest.get('chosen_from'): chosen = f'the epochs, the recipes and the weights of this mean (the best of {_COUNTS.get(of, of)})'
@@ -358,7 +352,7 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     lines = [f"### `{manifest['name']}`", '',
              f"**Network.** {network}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
-             f"**Protocol.** PublicTest chose {chosen}, so its figure is a little too good; PrivateTest was not used. {manifest['scores']['epochs']} epochs in {manifest['duration_seconds']/60:.0f} minutes ({' and '.join(sorted(_backends(manifest)))}{'' if 'members' in manifest else ', ' + manifest['precision']}).", '',
+             f"**Protocol.** PublicTest chose {chosen}, so its figure is a little too good; PrivateTest was not used. {manifest['scores']['epochs']} epochs in {manifest['duration_seconds']/60:.0f} minutes ({' and '.join(sorted({*map(_backend_of, _commands(manifest))}))}{'' if 'members' in manifest else ', ' + manifest['precision']}).", '',
              f"**Accuracy** on PublicTest: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies'])}. Macro-F1 {result['macro_f1']:.3f}.", '',
              '| emotion | precision | recall | F1 | faces |', '|---|---|---|---|---|',
              *(f"| {emotion} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',

@@ -303,7 +303,7 @@ def own_faces(path: str | Path) -> Faces:
     return replace(found[0], **{name: np.concatenate([getattr(one, name) for one in found]) for name in ('images', 'labels', 'names', 'usage')})
 
 # %% ../nbs/06b_report.ipynb #b6a11efb
-CARD_COLUMNS = ('region', 'enrichment', 'follows_face', 'emotion', 'emotion_auc', 'dead', 'duplicate', 'kin', 'kin_correlation', 'effect', 'effect_low', 'effect_high', 'effect_q', 'effect_with_twin', 'optimised_ratio')
+CARD_COLUMNS = ('region', 'enrichment', 'emotion', 'emotion_auc', 'dead', 'duplicate', 'kin', 'kin_correlation', 'effect', 'effect_low', 'effect_high', 'effect_q', 'effect_with_twin', 'optimised_ratio')
 
 
 def plain_column(values: Any) -> list[Any]:
@@ -323,7 +323,7 @@ def card_columns(atlas: FilterAtlas) -> dict[str, list[Any]]:
               *(f'effect_{emotion}{end}' for emotion in emotions for end in ('', '_low', '_high'))]
     order = np.lexsort((table['filter'], table['layer'].map(atlas.about['layers'].index)))
     rows = table.iloc[order]
-    return {name: plain_column(rows[name].tolist()) for name in wanted if name in table} | {'where': [region_in_words(row) for row in rows.to_dict('records')]}
+    return {name: plain_column(rows[name].tolist()) for name in wanted if name in table} | {'where': [region_in_words(row) for row in rows[['region', 'follows_face']].to_dict('records')]}
 
 # %% ../nbs/06b_report.ipynb #ff9bb48e
 SHOWN_COLOURS = ('inferno', 'viridis', 'cividis')  # of the maps, to choose from

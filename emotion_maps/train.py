@@ -10,7 +10,7 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
            'split_seed', 'split_fingerprint', 'weights_fingerprint', 'require_model', 'manifest_beside', 'load_trained',
            'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels',
-           'train', 'curves_figure', 'training_command', 'write_result', 'demo_training']
+           'train', 'curves_figure', 'told_in_commands', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -847,15 +847,24 @@ def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training
     return figure
 
 # %% ../nbs/02_train.ipynb #dca4ba86
+def _told(called: str) -> str:
+    "How a command names a network that a manifest calls so: by its file in `models`; a shipped one, which has no ending, by its name."
+    return f'models/{called}' if Path(called).suffix else called
+
+
+def told_in_commands(trained: Trained) -> str:
+    "How a command names a network: by its file in `models`, a shipped one by its name."
+    return _told(_called(trained))
+
+
 def training_command(manifest: Mapping[str, Any]) -> str:
     "The command that trains again what a manifest describes; for a mean of networks (chapter 02a) the one that averages them."
-    said = lambda network: f'models/{network}' if Path(network).suffix else network  # a shipped one has no ending
     backend = '' if manifest['backend'] == 'tensorflow' else f'KERAS_BACKEND={manifest["backend"]} '
     if 'members' in manifest:
         shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
         shares += f' -p chosen_from {manifest["chosen_from"]}' if 'chosen_from' in manifest else ''
-        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {shlex.quote(Path(manifest["data"]).name)} -p average {shlex.quote(",".join(said(member["name"]) for member in manifest["members"]))}{shares}'
-                f' -p model {shlex.quote(said(manifest["name"]))}')
+        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {shlex.quote(Path(manifest["data"]).name)} -p average {shlex.quote(",".join(_told(member["name"]) for member in manifest["members"]))}{shares}'
+                f' -p model {shlex.quote(_told(manifest["name"]))}')
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
     usual = json.loads(json.dumps(asdict(recipe_from(manifest['preset']))))
     changed = {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and name != 'average' and value != usual[name]}
@@ -864,7 +873,7 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     given |= {name: changed[name] for name in parameters if name in changed}
     given |= {'split': 'folders'} if manifest.get('split') == 'folders' else {}
     given |= {'emotions': manifest['emotions']} if tuple(manifest.get('emotions', EMOTIONS)) != EMOTIONS else {}
-    given |= {name: said(manifest[name]) for name in ('start', 'teacher') if name in manifest}
+    given |= {name: _told(manifest[name]) for name in ('start', 'teacher') if name in manifest}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
     given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
