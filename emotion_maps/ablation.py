@@ -277,9 +277,11 @@ def contrast(values: np.ndarray, labels: np.ndarray, weights: Mapping[int, float
 
 
 def against_others(label: int, labels: np.ndarray) -> dict[int, float]:
-    "The weights of a `contrast` between the faces of one label and those of the others, each other label counting alike; {} when there are no others, or none of it."
-    present = np.unique(labels).tolist()
-    return {other: 1. if other == label else -1/(len(present) - 1) for other in present} if label in present and len(present) > 1 else {}
+    "The weights of a `contrast` between the faces of one label and those of the others, each other label counting alike, but for those of fewer than 3 faces, unless all are as rare; {} when there are no others, or none of it."
+    present, counts = np.unique(labels, return_counts=True)
+    others = present != label
+    if (counts[others] >= 3).any(): others &= counts >= 3
+    return {int(one): 1. if one == label else -1/others.sum() for one in present[others | (present == label)]} if label in present and others.any() else {}
 
 
 def paired_changes(changes: np.ndarray, labels: np.ndarray, classes: int, draws: int = 1000, seed: int = 0, confidence: float = .95) -> Paired:

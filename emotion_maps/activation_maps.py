@@ -195,8 +195,10 @@ def open_network(model: Any) -> OpenNetwork:
 
 
 def convolutional_layers(model: 'keras.Model') -> list[str]:
-    "The names of all convolutional layers in the order of the pass; `inner/conv` inside a nested model. Raises `ModelError` when there are none."
-    names = open_network(model).convolutions()
+    "The names of all convolutional layers in the order of the pass; `inner/conv` inside a nested model. A nested model that is called several times, as for several views of a face, is named at its first call. Raises `ModelError` when there are none."
+    network, first = open_network(model), {}
+    for name in network.convolutions(): first.setdefault(id(network.calls[name].layer) if '/' in name else name, name)
+    names = list(first.values())
     if not names: raise ModelError(f'The model {keras_model(model).name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
     return names
 
@@ -612,13 +614,14 @@ def overlay_grid(faces: np.ndarray, maps: np.ndarray, layer: str = '', filters: 
                  normalisation: str = 'filter', colour_map: str = 'inferno', strength: float = .7) -> 'Figure':
     "Faces `(n, height, width) uint8`, one a row, with the maps `(n, …)` of chosen filters over them (by default the six strongest)."
     filters = strongest_filters(maps) if filters is None else list(filters)
+    heads = [splitext(name)[0].replace('/', '\n') for name in names] if len(names) else ()
+    if not len(filters): return sheet([[face] for face in faces], [['']]*len(faces), layer, 'no filter of this layer is active on these faces', heads)
     chosen = maps[..., filters]
     low, high = (np.broadcast_to(limit, (len(maps), 1, 1, len(filters)))[:, 0, 0] for limit in limits(chosen, normalisation))
     colour_map = SIGNED_COLOUR_MAP if is_signed(chosen) else colour_map
     rows = [[face, *(overlay(face, chosen[n, ..., k], strength, colour_map, (low[n, k], high[n, k])) for k in range(len(filters)))]
             for n, face in enumerate(faces)]
     captions = [['face', *(f'filter {number}' for number in filters)], *[['']*(len(filters) + 1)]*(len(rows) - 1)]
-    heads = [splitext(name)[0].replace('/', '\n') for name in names] if len(names) else ()
     title = f'{layer}: {len(filters)} of {maps.shape[-1]} filters over the face'
     return sheet(rows, captions, title, f'{NORMALISATIONS[normalisation]}; colour covers the face by {strength:g} × its share of the scale', heads,
                  [_bar(chosen, normalisation, colour_map)])
@@ -656,14 +659,14 @@ def kernels_figure(model: 'keras.Model', layer: str | None = None, colour_map: s
 # %% ../nbs/04_activation_maps.ipynb #c1c8c7a3
 def mean_maps(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, layers: Sequence[str] | str | None = None,
               preprocess: Callable[[np.ndarray], np.ndarray] | None = None, classes: int = len(EMOTIONS), batch_size: int | None = None) -> dict[str, np.ndarray]:
-    "Every layer's maps averaged over the images of each class: `{layer: (classes, height, width, filters) float32}`, NaN for a class without images."
+    "Every layer's maps averaged over the images of each class: `{layer: (classes, height, width, filters) float32}`, `(classes, units)` of a layer without places, NaN for a class without images."
     counts, sums = np.bincount(labels, minlength=classes), {}
     for where, maps in iterate_maps(model, images, layers, preprocess, batch_size):
         members = (np.asarray(labels[where])[None] == np.arange(classes)[:, None]).astype('float32')
         for layer, found in maps.items():
             part = np.tensordot(members, found, 1)
             sums[layer] = sums[layer] + part if layer in sums else part.astype('float64')
-    with np.errstate(invalid='ignore'): return {layer: (total/counts.reshape(-1, 1, 1, 1)).astype('float32') for layer, total in sums.items()}
+    with np.errstate(invalid='ignore'): return {layer: (total/counts.reshape(-1, *[1]*(total.ndim - 1))).astype('float32') for layer, total in sums.items()}
 
 # %% ../nbs/04_activation_maps.ipynb #82536eeb
 def mean_maps_figure(means: np.ndarray, layer: str = '', filters: Sequence[int] | None = None, mean_faces: np.ndarray | None = None,

@@ -17,7 +17,7 @@ import numpy as np
 from .ablation import Outcomes, against_others, contrast, q_values
 from .activation_maps import iterate_maps
 from .backend import affine, to_numpy
-from .core import OUTSIDE, REGIONS, DataError, ParameterError, expected_regions
+from .core import EMOTION_ACTION_UNITS, OUTSIDE, REGIONS, DataError, ParameterError, expected_regions
 from .filter_atlas import FACE_PARTS, RegionsOf, coverage, parts_and_box
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ def _compared(evidence: Evidence) -> list[tuple[int, str, int, str]]:
     return found
 
 
+def _expected(emotion: str) -> tuple[str, ...]:
+    "The regions where FACS expects an emotion to show; none for neutral, and for one that is not listed."
+    return expected_regions(emotion) if emotion in EMOTION_ACTION_UNITS else ()
+
+
 def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0, least: float = .05) -> 'pandas.DataFrame':
     """A row for every layer, emotion and part of the face: evidence for the emotion on its own faces beyond that on the others', and the same of its density (evidence over the part's area, face by face), with 95 % intervals;
     `q` of the density, and whether it is told from zero (`sure`: q below `least`); whether FACS expects the part, and its mean area on the emotion's faces.
@@ -93,7 +98,7 @@ def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0, least: f
     for number, layer, label, emotion in _compared(evidence):
         own, area = evidence.evidence[number, ..., label], evidence.area[evidence.labels == label].mean(0)
         worth, density = np.split(_beyond_others(np.concatenate([own, _per_area(own, evidence.area)], 1), evidence.labels, label, draws, seed), 2, axis=1)
-        expected = expected_regions(emotion) if emotion != 'neutral' else ()
+        expected = _expected(emotion)
         for part, name in enumerate(FACE_PARTS):
             if np.isnan(density[0, part]): continue
             rows.append({'layer': layer, 'emotion': emotion, 'region': name, 'expected': name in expected, 'area': area[part], **dict(zip(('evidence', 'evidence_low', 'evidence_high'), worth[:3, part])),
@@ -104,21 +109,22 @@ def density_table(evidence: Evidence, draws: int = 2000, seed: int = 0, least: f
 # %% ../nbs/05c_answer.ipynb #18e43ed8
 def holm(p: Sequence[float]) -> np.ndarray:
     "p-values of a family of tests, corrected as Holm (1979) does: (n,) in 0…1; NaN stays NaN and does not count."
-    p, known = np.array(p, float), np.flatnonzero(~np.isnan(p))
+    p = np.array(p, float)
+    known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known])]
     p[order] = np.maximum.accumulate((len(order) - np.arange(len(order)))*p[order]).clip(0, 1)
     return p
 
 
 def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float = .05) -> 'pandas.DataFrame':
-    """For every layer and emotion but neutral: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
+    """For every layer and every emotion that FACS lists action units for: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
     and whether what lies outside the face is worth more than what FACS expects (`shortcut`).
 
     Both tests are two-sided; each is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
     rows = []
     for number, layer, label, emotion in _compared(evidence):
-        expected = np.array([part in (expected_regions(emotion) if emotion != 'neutral' else ()) for part in FACE_PARTS])
+        expected = np.isin(FACE_PARTS, _expected(emotion))
         if not expected.any(): continue
         outside, own = np.array(FACE_PARTS) == OUTSIDE, evidence.evidence[number, ..., label]
         inside, rest, beyond = (_per_area(own[:, which].sum(1), evidence.area[:, which].sum(1)) for which in (expected, ~expected & ~outside, outside))
@@ -259,7 +265,7 @@ def follow(model: 'keras.Model', images: np.ndarray, labels: np.ndarray, masks: 
             answers = {kind: predict(model, transplant(images[faces], masks[faces], points[faces], images[chosen], masks[chosen], points[chosen], regions)) for kind, chosen in (('other', given), ('own', own))}
             change = np.log(np.maximum(answers['other'][:, label], 1e-7)) - np.log(np.maximum(answers['own'][:, label], 1e-7))
             mean, low, high, p = _by_donor(change, given, seed=seed)
-            rows.append({'emotion': emotion, 'part': name, 'faces': len(faces), 'expected': bool(set(regions) & set(expected_regions(emotion))) if emotion != 'neutral' else False, 'following': mean, 'low': low, 'high': high, 'p': p,
+            rows.append({'emotion': emotion, 'part': name, 'faces': len(faces), 'expected': bool(set(regions) & set(_expected(emotion))), 'following': mean, 'low': low, 'high': high, 'p': p,
                          'flipped': (answers['other'].argmax(1) == label).mean(), 'flipped_by_cut': (answers['own'].argmax(1) == label).mean()})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table.pop('p'))) if rows else table
@@ -290,7 +296,7 @@ def control_in_words(result: Mapping[str, Any]) -> str:
     "What a network trained on shuffled labels shows, beside what this one does, from a result file of this chapter; empty without a control."
     import pandas as pd
     control = result.get('control')
-    if not control: return ''
+    if not control or not (control['verdicts'] and result['verdicts']): return ''
     there, here = pd.DataFrame(control['verdicts']), pd.DataFrame(result['verdicts'])
     counts = {'the expected regions are denser': lambda rows: (rows['verdict'] == 'expected regions').sum(), 'the rest of the face is': lambda rows: (rows['verdict'] == 'other regions').sum(), 'outside the face is': lambda rows: rows['shortcut'].sum()}
     cases = '; '.join(f'{words} in {count(there)} of {len(there)} cases, here in {count(here)} of {len(here)}' for words, count in counts.items())
@@ -303,7 +309,8 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
     import pandas as pd
     told, layers = pd.DataFrame(result['verdicts']), list(dict.fromkeys(row['layer'] for row in result['verdicts']))
     lines = [f"**{result['model']}** on {result['faces']:,} test faces of {result['data']} ({result['accuracy']:.1%} right).", '']
-    for emotion, rows in told.groupby('emotion', sort=False):
+    if told.empty: lines.append('FACS lists action units for none of these emotions, or none could be compared.')
+    for emotion, rows in told.groupby('emotion', sort=False) if len(told) else ():
         holds, against = rows[rows['verdict'] == 'expected regions']['layer'].tolist(), rows[rows['verdict'] == 'other regions']['layer'].tolist()
         words = f'in {len(holds)} of {len(layers)} layers the evidence is denser where FACS expects it' + (f" ({', '.join(holds)})" if 0 < len(holds) < len(layers) else '')
         if against: words += f", in {len(against)} it is denser elsewhere in the face ({', '.join(against)})"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'BASELINES', 'class_scores', 'class_numbers', 'Request', 'Method', 'resize_maps', 'attribute',
-           'baseline_images', 'completeness', 'attribution_tile', 'attribution_figure', 'method_names']
+           'channel_axis', 'image_sides', 'baseline_images', 'completeness', 'attribution_tile', 'attribution_figure',
+           'method_names']
 
 # %% ../nbs/04a_attribution.ipynb #f750423a
 import math
@@ -65,7 +66,8 @@ def class_scores(model: 'keras.Model', images: np.ndarray, probability: bool = F
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
-    "The softmax of logits (n, classes); the sigmoid where there is one class only."
+    "The softmax of logits (n, classes), and the sigmoid where there is one class only; probabilities, such as the mean of two networks' answers, as they are."
+    if logits.shape[-1] > 1 and logits.min() >= 0 and np.abs(logits.sum(-1) - 1).max() < 1e-3: return logits
     if logits.shape[-1] == 1: return 1/(1 + np.exp(-logits))
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers/powers.sum(-1, keepdims=True)
@@ -177,18 +179,18 @@ def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam'
         batch = prepare_images(model, images[first:first + batch_size], preprocess)
         request = Request(model, batch, targets[first:first + batch_size], layer, _at_once(model, batch, memory_limit))
         maps = chosen.function(request, **settings)
-        found.append(resize_maps(maps, _sides(batch)) if resize and chosen.layer else maps)
+        found.append(resize_maps(maps, image_sides(batch)) if resize and chosen.layer else maps)
     return np.concatenate(found) if found else np.empty((0, *np.shape(images)[1:3]), 'float32')
 
 # %% ../nbs/04a_attribution.ipynb #2696c2f2
-def _channel_axis(images: np.ndarray) -> int:
-    "The axis of the channels in a batch of images: the last, unless only the first can be colours."
+def channel_axis(images: np.ndarray) -> int:
+    "The axis of the channels, 1 or 3, of a batch of images or a network's input with four axes: the last, unless only the first can be colours."
     return 1 if images.shape[-1] not in (1, 3, 4) and images.shape[1] in (1, 3, 4) else 3
 
 
-def _sides(images: np.ndarray) -> tuple[int, int]:
-    "Height and width of the images of a batch."
-    return images.shape[2:] if _channel_axis(images) == 1 else images.shape[1:3]
+def image_sides(images: np.ndarray) -> tuple[int, int]:
+    "Height and width of the images of a batch with four axes."
+    return images.shape[2:] if channel_axis(images) == 1 else images.shape[1:3]
 
 # %% ../nbs/04a_attribution.ipynb #0a1f33f4
 def _input_gradients(request: Request, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -200,7 +202,7 @@ def _input_gradients(request: Request, images: np.ndarray, classes: np.ndarray) 
 
 def _saliency(request: Request, size: bool) -> np.ndarray:
     "The gradient at each pixel, in the channel where it is largest, or its size: (n, height, width)."
-    gradients, axis = _input_gradients(request, request.images, request.targets), _channel_axis(request.images)
+    gradients, axis = _input_gradients(request, request.images, request.targets), channel_axis(request.images)
     if size: return np.abs(gradients).max(axis)
     return np.take_along_axis(gradients, np.expand_dims(np.abs(gradients).argmax(axis), axis), axis).squeeze(axis)
 
@@ -224,7 +226,7 @@ def _smoothgrad(request: Request, samples: int, noise: float, seed: int) -> np.n
     spread = noise*(request.images.max(axes, keepdims=True) - request.images.min(axes, keepdims=True))
     drawn = np.random.default_rng(seed).standard_normal((samples, *request.images.shape[1:]), 'float32')
     noisy = lambda images, copies: request.images[images] + spread[images]*drawn[copies]
-    return np.abs(_mean_gradients(request, request.classes(), noisy, np.full(samples, 1/samples))).max(_channel_axis(request.images))
+    return np.abs(_mean_gradients(request, request.classes(), noisy, np.full(samples, 1/samples))).max(channel_axis(request.images))
 
 
 METHODS['smoothgrad'] = Method(_smoothgrad, False, False, {'samples': 32, 'noise': .15, 'seed': 0}, 'Smilkov, Thorat, Kim, Viégas & Wattenberg 2017')
@@ -235,7 +237,7 @@ BASELINES = {'mean': 'an even image of the mean gray (or colour) of each', 'blur
 
 def baseline_images(images: np.ndarray, baseline: Any = 'blur') -> np.ndarray:
     "What stands for \"nothing to see here\" in images `(n, height, width, channels)`: a number, a key of `BASELINES` or one image as the model takes it; in their shape. Raises `ParameterError`."
-    rows = 2 if _channel_axis(images) == 1 else 1
+    rows = 2 if channel_axis(images) == 1 else 1
     if isinstance(baseline, str):
         if choose(baseline, BASELINES, 'baseline') == 'mean': return np.broadcast_to(images.mean((rows, rows + 1), keepdims=True), images.shape)
         from scipy.ndimage import gaussian_filter
@@ -263,7 +265,7 @@ def _integrated_gradients(request: Request, steps: int, tolerance: float, most: 
 
     gradients = average(everywhere, np.linspace(0, 1, steps + 1, dtype='float32'), np.r_[.5, np.ones(steps - 1), .5]/steps)
     while True:
-        found = (gradients*way).sum(_channel_axis(request.images))
+        found = (gradients*way).sum(channel_axis(request.images))
         gaps = np.abs(found.sum((1, 2), dtype='float64') - (scores[0] - scores[1]))
         rough = np.flatnonzero(gaps > tolerance*np.abs(scores[0] - scores[1]))
         if not len(rough) or 2*steps > most: return found
@@ -357,7 +359,7 @@ def _covering_pass(model: Any, probability: bool) -> Callable[[list[Any]], Any]:
     "The compiled pass from images, baselines, masks (m, height, width) and the images' numbers (m,) to the answers on images whose masked parts alone remain."
     keras, network = import_keras(), _answer_model(model, probability)
     ops, shape = keras.ops, network.inputs[0].shape[1:]
-    axis = _channel_axis(network.inputs[0])
+    axis = channel_axis(network.inputs[0])
     images, baselines = keras.Input(shape), keras.Input(shape)
     masks, numbers = keras.Input(shape[1:] if axis == 1 else shape[:2]), keras.Input((), dtype='int32')
     kept = ops.expand_dims(masks, axis)
@@ -386,7 +388,7 @@ def _score_cam(request: Request, baseline: Any) -> np.ndarray:
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     scaled = (maps - low)/np.where(high > low, high - low, 1)
     images, filters = np.nonzero(maps.any((1, 2)))
-    masks = lambda pairs: resize_maps(scaled[images[pairs], ..., filters[pairs]], _sides(request.images))
+    masks = lambda pairs: resize_maps(scaled[images[pairs], ..., filters[pairs]], image_sides(request.images))
     weights = np.zeros(maps.shape[::3], 'float32')
     weights[images, filters] = _covered_scores(request, request.classes(), images, masks, baseline, probability=True)
     return np.einsum('nhwk,nk->nhw', maps, weights).clip(0)
@@ -435,7 +437,7 @@ def _windows(sides: tuple[int, int], window: int, stride: int) -> np.ndarray:
 
 def _occlusion(request: Request, window: int, stride: int, baseline: Any) -> np.ndarray:
     "The mean fall of the logit over the windows that cover each pixel: (n, height, width), signed."
-    covered, classes, count = _windows(_sides(request.images), window, min(stride, window)), request.classes(), len(request.images)
+    covered, classes, count = _windows(image_sides(request.images), window, min(stride, window)), request.classes(), len(request.images)
     numbers, places = (found.astype('int32') for found in np.divmod(np.arange(count*len(covered)), len(covered)))
     scores = _covered_scores(request, classes, numbers, lambda pairs: (~covered[places[pairs]]).astype('float32'), baseline)
     whole = class_scores(request.model, request.images, batch_size=request.at_once)[np.arange(count), classes]
@@ -458,7 +460,7 @@ def _random_masks(sides: tuple[int, int], samples: int, cells: int, seed: int) -
 
 def _rise(request: Request, samples: int, cells: int, seed: int, baseline: Any) -> np.ndarray:
     "The mean logit over random masks that show each pixel, less the mean over all: (n, height, width), signed."
-    masks, count = _random_masks(_sides(request.images), samples, cells, seed), len(request.images)
+    masks, count = _random_masks(image_sides(request.images), samples, cells, seed), len(request.images)
     numbers, places = (found.astype('int32') for found in np.divmod(np.arange(count*samples), samples))
     scores = _covered_scores(request, request.classes(), numbers, lambda pairs: masks[places[pairs]], baseline).reshape(count, samples)
     scores = scores - scores.mean(1, keepdims=True)  # before the sums: small numbers stay exact

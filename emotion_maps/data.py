@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture', 'to_gray', 'check_picture', 'decode_image',
-           'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'load_faces', 'identical_groups', 'copies_in', 'Split',
-           'hold_out', 'require_seed', 'split_faces', 'model_input', 'contact_sheet']
+           'is_picture', 'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'load_faces', 'identical_groups',
+           'copies_in', 'Split', 'hold_out', 'require_seed', 'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
 import csv
@@ -193,6 +193,11 @@ _USAGE_IN_NAME = re.compile('(training|publictest|privatetest)(?![a-z])', re.IGN
 def _is_junk(name: str) -> bool:
     "Does a file or folder of this name come from the operating system?"
     return name.startswith('.') or name.lower() in _JUNK
+
+
+def is_picture(name: str) -> bool:
+    "Is this the name of a picture file that can be read, and none that an operating system leaves behind?"
+    return not _is_junk(name) and name.lower().endswith(_ENDINGS)
 
 
 def _same_everywhere(text: str) -> str:

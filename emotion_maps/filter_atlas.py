@@ -16,9 +16,10 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
 import math
+import re
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -268,6 +269,11 @@ def shard_slice(count: int, shard: tuple[int, int], batch_size: int = 32) -> sli
     return slice(batches*number//shards*batch_size, batches*(number + 1)//shards*batch_size)
 
 
+def _gathering_order(faces: int | np.ndarray) -> np.ndarray:
+    "The order in which faces (so many, or these numbers) are gathered: always the same, and such that a face's neighbours in a batch are there by chance."
+    return np.random.default_rng(0).permutation(faces)
+
+
 COMPARED = 4096  # faces that the filters are correlated on; of a larger set, some of every batch
 
 
@@ -279,7 +285,7 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
     from threadpoolctl import threadpool_limits
     keras = import_keras()
     maps = map_model(model, plan.layers)
-    numbers = np.random.default_rng(0).permutation(len(faces.images) if numbers is None else np.asarray(numbers, int))
+    numbers = _gathering_order(len(faces.images) if numbers is None else np.asarray(numbers, int))
     of_batch = math.ceil(batch_size*min(compared/max(len(numbers), 1), 1))  # how many are compared
     images, trust = keras.Input(prepare_images(model, faces.images[:1], None).shape[1:]), keras.Input(())
     found_maps = dict(zip(plan.layers, keras.tree.flatten(maps(images))))
@@ -378,6 +384,17 @@ ATLAS_NAME = 'atlas.parquet'
 MOST_FILTERS = 100_000  # in an atlas that is read: a few bytes of Parquet can stand for billions of rows
 
 
+def _as_parquet(path: str | Path) -> Path:
+    "The path with `.parquet` at its end."
+    path = Path(path)
+    return path if path.suffix == '.parquet' else path.with_name(f'{path.name}.parquet')
+
+
+def _holds_arrays(name: str, path: Path) -> bool:
+    "Is this the name of a file of arrays that belongs to the atlas at `path`?"
+    return bool(re.fullmatch(re.escape(path.stem) + '-[0-9a-f]+[.]npz', name))
+
+
 def _arrays_of(path: Path) -> str:
     "The name of the array file of the atlas at `path`; empty when there is none, or none that can be read."
     from pyarrow import parquet
@@ -396,7 +413,7 @@ class FilterAtlas:
         "Write `path` (.parquet) and the arrays beside it, whole or not at all."
         import pyarrow
         from pyarrow import parquet
-        path = Path(path).with_suffix('.parquet')
+        path = _as_parquet(path)
         mark = fingerprint(*(part for name in sorted(self.arrays) for part in (name, self.arrays[name])))
         arrays = path.with_name(f'{path.stem}-{mark}.npz')
         if not arrays.exists():
@@ -405,15 +422,15 @@ class FilterAtlas:
         about = json.dumps({**self.about, 'arrays': arrays.name})
         before = _arrays_of(path)
         with write_whole(path) as part: parquet.write_table(content.replace_schema_metadata({**(content.schema.metadata or {}), b'emotion_maps': about.encode()}), part)
-        for old in path.parent.glob(f'{path.stem}-*.npz'):  # what this atlas replaces, and what a killed process left; another may be saving just now
-            if old != arrays and (old.name == before or time.time() - old.stat().st_mtime > 3600): old.unlink(missing_ok=True)
+        for old in path.parent.glob('*.npz'):  # what this atlas replaces, and what a killed process left; another may be saving just now
+            if old != arrays and _holds_arrays(old.name, path) and (old.name == before or time.time() - old.stat().st_mtime > 3600): old.unlink(missing_ok=True)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> 'FilterAtlas':
         "Read an atlas. Raises `MissingStepError` when there is none, `DataError` when its files are damaged or do not belong together."
         from pyarrow import parquet
-        path = Path(path).with_suffix('.parquet')
+        path = _as_parquet(path)
         if not path.is_file(): raise MissingStepError(f'There is no atlas at {path}', 'make it first: `emotion-maps atlas`, or papermill nbs/05_filter_atlas.ipynb out.ipynb')
         try:
             known = parquet.read_metadata(path)
@@ -421,7 +438,7 @@ class FilterAtlas:
             about, table = json.loads(known.metadata[b'emotion_maps']), read_table(path)
             if not {'dead', 'region', 'enrichment', 'emotion'} <= {*table} or {*about['layers']} != {*table['layer']} or not {*map(type, about['emotions'])} <= {str} or table['filter'].dtype.kind != 'i': raise ValueError('its parts contradict each other')
             stored = path.with_name(about.pop('arrays'))
-            if not stored.match(f'{path.stem}-*.npz'): raise ValueError(f'it names {stored.name} as its arrays')
+            if not _holds_arrays(stored.name, path): raise ValueError(f'it names {stored.name} as its arrays')
         except Exception as error:  # Arrow and pandas raise many kinds for one cause
             raise DataError(f'{path} cannot be read as an atlas ({type(error).__name__}: {str(error)[:150]})', 'delete it and make it again: `emotion-maps atlas`') from None
         return cls(table, {name.replace('|', '/'): array for name, array in read_arrays(stored).items()}, about)
@@ -572,11 +589,11 @@ def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence
     for axes in places: axes.axis('off')
 
 # %% ../nbs/05_filter_atlas.ipynb #872767b6
-def _draw_bars(row: Any, emotions: Sequence[str], places: Sequence[Any]) -> None:
+def _draw_bars(row: Any, about: Mapping[str, Any], places: Sequence[Any]) -> None:
     "The bars of a card: enrichment of the regions, AUC of the emotions, effect on the emotions."
     import pandas as pd
-    names, height = [part.replace('_', ' ') for part in FACE_PARTS], np.arange(len(FACE_PARTS))
-    for start, shift, color, label in (('enrichment', -.2, BLUE, 'activation'), ('top_enrichment', .2, ORANGE, 'strongest 0.5 %')):
+    names, height, emotions = [part.replace('_', ' ') for part in FACE_PARTS], np.arange(len(FACE_PARTS)), about['emotions']
+    for start, shift, color, label in (('enrichment', -.2, BLUE, 'activation'), ('top_enrichment', .2, ORANGE, f"strongest {about['top_share']*100:.2g} %")):
         places[0].barh(height + shift, [row[f'{start}_{part}'] for part in FACE_PARTS], .4, color=color, label=label)
     places[0].axvline(1, color='black', linewidth=.6)
     places[0].set_yticks(height, names)
@@ -608,7 +625,7 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
     figure = Figure((7.2, 4.7), dpi=DPI, layout='constrained')
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.55))
     _draw_pictures(atlas, layer, number, top.subplots(1, 6 if f'optimised/{layer}' in atlas.arrays else 5))
-    _draw_bars(row, atlas.about['emotions'], bottom.subplots(1, 3, gridspec_kw={'width_ratios': (1.2, 1, 1)}))
+    _draw_bars(row, atlas.about, bottom.subplots(1, 3, gridspec_kw={'width_ratios': (1.2, 1, 1)}))
     kin = '' if row['dead'] or np.isnan(row['kin_correlation']) else f" · closest kin: filter {row['kin']:.0f} (correlation {row['kin_correlation']:.2f}{', a duplicate' if row['duplicate'] else ''})"
     figure.suptitle(f"{layer}, filter {number}{kin}\n{textwrap.fill('; '.join(words for words in (_words(row), _effect_in_words(row)) if words), 135)}", fontsize=7.5, x=.02, ha='left')
     return figure
@@ -678,10 +695,11 @@ def summarise_atlas(table: 'pandas.DataFrame', emotions: Sequence[str]) -> dict[
 def summary_tables(summary: dict[str, Any]) -> dict[str, 'pandas.DataFrame']:
     "What `summarise_atlas` gave, to look at: a row a layer; filters named after each region; median and best AUC of each emotion; largest IoU and its ceiling in each region."
     import pandas as pd
-    layers, emotions, regions = (pd.DataFrame(summary[name]) for name in ('layers', 'emotions', 'regions'))
+    layers, emotions, regions = (pd.DataFrame(summary[name], columns=columns) for name, columns in (
+        ('layers', None), ('emotions', ['layer', 'emotion', 'median', 'best', 'filter']), ('regions', ['layer', 'region', 'named', 'filter', 'iou', 'ceiling'])))
     order = ['filters', 'dead', 'duplicate', 'named', 'share named', 'share following the face']
     written = lambda rows, first, second: rows.assign(both=[f'{one:.2f} / {other:.2f}' for one, other in zip(rows[first], rows[second])])
-    wide = lambda rows, across, values: rows.pivot(index='layer', columns=across, values=values).loc[layers['layer'], list(dict.fromkeys(rows[across]))]
+    wide = lambda rows, across, values: rows.pivot(index='layer', columns=across, values=values).reindex(index=layers['layer'], columns=list(dict.fromkeys(rows[across])))  # a layer of dead filters has no rows
     return {'the layers': layers.set_index('layer')[order], 'filters named after': wide(regions, 'region', 'named'), 'AUC, median / best': wide(written(emotions, 'median', 'best'), 'emotion', 'both'),
             'IoU of the best filter / its ceiling': wide(written(regions, 'iou', 'ceiling'), 'region', 'both')}
 
@@ -701,7 +719,7 @@ def regions_of_faces(faces: Any, numbers: np.ndarray | None = None) -> RegionsOf
         rows = np.array([order[name] for name in faces.names])
         return lambda numbers: (masks[rows[numbers]].astype('float32'), np.ones(len(numbers)))
     from emotion_maps import face_regions
-    points, confidence = np.empty((len(faces), 68, 2), 'float32'), np.empty(len(faces), 'float32')
+    points, confidence = np.empty((len(faces), 68, 2), 'float32'), np.full(len(faces), np.nan, 'float32')
     numbers = np.arange(len(faces)) if numbers is None else numbers
     with Progress(len(numbers), 'Landmarks') as bar:
         for first in range(0, len(numbers), 512):
@@ -709,7 +727,11 @@ def regions_of_faces(faces: Any, numbers: np.ndarray | None = None) -> RegionsOf
             found = face_regions.find_landmarks(np.asarray(faces.images[chosen]))
             points[chosen], confidence[chosen] = found.points, found.confidence
             bar.advance(len(found.points))
-    return lambda numbers: (face_regions.region_masks(points[numbers]), confidence[numbers] >= face_regions.TRUSTED)
+
+    def regions_of(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if np.isnan(confidence[numbers]).any(): raise ParameterError('The regions of some of these faces were not looked for', 'name all of them: numbers=[…]')
+        return face_regions.region_masks(points[numbers]), confidence[numbers] >= face_regions.TRUSTED
+    return regions_of
 
 # %% ../nbs/05_filter_atlas.ipynb #5b70e35b
 def save_statistics(path: str | Path, gathered: dict[str, FilterStatistics], plan: AtlasPlan) -> Path:
@@ -773,7 +795,7 @@ def gather_shard(model: str, shard: str, seed: int = 0, **task: Any) -> Path:
     mine, path = shard_slice(len(found.seen), (number, shards)), found.shards/f'{number}-of-{shards}.npz'
     if path.exists(): return path
     sampled = np.random.default_rng(seed).permutation(len(found.seen))[:SAMPLE]
-    regions_of = regions_of_faces(found.seen, np.union1d(np.arange(len(found.seen))[mine], sampled))
+    regions_of = regions_of_faces(found.seen, np.union1d(_gathering_order(len(found.seen))[mine], sampled))
     plan = plan_atlas(found.trained.model, found.seen.images, regions_of, found.layers, SAMPLE, seed=seed)
     return save_statistics(path, gather(found.trained.model, found.seen, regions_of, plan, shard=(number, shards)), plan)
 

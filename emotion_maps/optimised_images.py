@@ -204,7 +204,7 @@ def seen_part(model: 'keras.Model', layer: str) -> tuple[slice, slice]:
     "The rows and columns of an optimised image that its filter sees: the receptive field of the middle of its map. Raises `ModelError`."
     body = _body(model, layer)
     size = [length or IMAGE_SIZE for length in body.inputs[0].shape[1:3]]
-    return middle_window(receptive_fields(model)[layer], body.compute_output_shape((1, *size, body.inputs[0].shape[3]))[1:3], size)
+    return middle_window(receptive_fields(model, [layer])[layer], body.compute_output_shape((1, *size, body.inputs[0].shape[3]))[1:3], size)
 
 
 def _framed(image: np.ndarray, side: int = 144) -> np.ndarray:
@@ -221,7 +221,7 @@ def optimised_figure(found: OptimisedImages, peaks: np.ndarray | None = None, pa
     captions = [f'{number} {word}'.strip() for number, word in zip(found.filters, words)]
     columns = grid_columns(len(captions))
     rows = range(0, len(captions), columns)
-    note = f'{images.shape[1]}×{images.shape[2]} pixels{", all it sees" if part else ""}, gray 0…255' + ('; ×: over the best real patch; dead: no real face excites it' if peaks is not None else '')
+    note = f'{images.shape[1]}×{images.shape[2]} pixels{", all it sees" if part else ""}, {"gray" if images.ndim == 3 else "colours"} 0…255' + ('; ×: over the best real patch; dead: no real face excites it' if peaks is not None else '')
     return sheet([list(map(_framed, images[r:r + columns])) for r in rows], [captions[r:r + columns] for r in rows], f'{found.layer}: optimised image of {len(captions)} filters', note)
 
 # %% ../nbs/05a_optimised_images.ipynb #c3ee7b63

@@ -176,7 +176,7 @@ def _facts(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple
     "What was trained, on what, and how good it is: (name, value) pairs."
     rows = [('data', Path(scores.get('data') or manifest['data']).name), ('note on the scores', scores.get('note', manifest['note']))]
     for name, found in (('accuracy', scores), ('without copies of training faces', scores.get('without_copies'))):
-        if found: rows.append((name, '{:.3f} (95 % interval {:.3f} to {:.3f}, {} faces)'.format(found['accuracy'], *found['interval'], found['n'])))
+        if found and found['n']: rows.append((name, '{:.3f} (95 % interval {:.3f} to {:.3f}, {} faces)'.format(found['accuracy'], *found['interval'], found['n'])))
     if scores: rows += [('macro-F1', f'{scores["macro_f1"]:.3f}'), ('floor', f'{scores["required_accuracy"]:.2f} {scores["verdict"]}')]
     rows += [('preset', manifest['preset']), ('seed', manifest['seed']), ('epochs', f'{manifest["scores"]["epochs"]}, kept the weights of epoch {manifest["scores"]["best_epoch"]}'),
              ('validation accuracy', f'{manifest["scores"]["validation_accuracy"]:.3f}'), ('training time', f'{clock(manifest["duration_seconds"])}'),
@@ -509,7 +509,8 @@ def main(arguments: Sequence[str] | None = None, notebooks: str | Path | None = 
         if (code := run_together(command, given, arguments, notebooks)) is not None: return code
         folder = run_steps(COMMANDS[command][0], given, notebooks)
         print(*([path for name in ('report.html', 'summary.html') if (path := folder/name).exists()] or [folder]), sep='\n')
-        return 0 if required is None or reached(scores_in(folder), required) else 1
+        part = given.get('part') or 'test'  # the scores of another part lie in a folder of their own
+        return 0 if required is None or reached(scores_in(folder if part == 'test' else folder/part), required) else 1
     except KeyboardInterrupt:
         if not launched(): print(f'\nStopped. {how_to_go_on(command)}', file=sys.stderr)
         return 130

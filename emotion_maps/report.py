@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -28,7 +29,7 @@ import numpy as np
 from .activation_maps import SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, is_signed, limits, pick_images
 from .answer import control_in_words
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
-from .data import Faces, is_drawn, load_faces
+from .data import Faces, is_drawn, is_picture, load_faces
 from .evaluate import accuracy_interval
 from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts, region_in_words
 from .recipes import USES
@@ -45,11 +46,12 @@ class RunResults(NamedTuple):
     absent: list[dict[str, str]]
 
 
-def read_run(folder: str | Path, trained: Trained) -> RunResults:
-    "Read what a run left. Raises `DataError` for a damaged file, and for an atlas of another network."
+def read_run(folder: str | Path, trained: Trained, data: str = '') -> RunResults:
+    "Read what a run left; `data` are the faces it was about, where they are not those of the training. Raises `DataError` for a damaged file, and for an atlas of another network."
     folder, absent = Path(folder), []
     name = trained.manifest.get('name', f'{MODEL_NAME}.keras')
     option = '' if name == f'{MODEL_NAME}.keras' else f' --model models/{name}' if name.endswith('.keras') else f' --model {name}'
+    option += f' --data {shlex.quote(data)}'*bool(data)
     lack = lambda section, what, command: absent.append({'section': section, 'what': what, 'command': f'emotion-maps {command}{option}'})
     found = [read_json(folder/name) if (folder/name).is_file() else {} for name in ('scores.json', 'answer.json')]
     atlas = FilterAtlas.load(folder/ATLAS_NAME) if (folder/ATLAS_NAME).is_file() else None
@@ -295,7 +297,7 @@ def shown_faces(faces: Any = None, seed: int = 0) -> ShownFaces:
 def own_faces(path: str | Path) -> Faces:
     "The faces in a photo, in every photo of a folder, or of a data set (a folder with emotions, a ZIP, a CSV). Raises `DataError`."
     path = find_path(path)
-    photos = sorted(one for one in path.iterdir() if one.is_file() and one.name[0] != '.') if path.is_dir() else [path] if path.suffix.lower() not in ('.zip', '.csv') else []
+    photos = sorted(one for one in path.iterdir() if one.is_file() and (is_picture(one.name) or one.suffix.lower() in ('.avif', '.heic', '.heif', '.mpo'))) if path.is_dir() else [path] if path.suffix.lower() not in ('.zip', '.csv') else []
     if not photos: return load_faces(path)
     from emotion_maps.photo import crop_faces, find_faces, read_photo
     found = [crop_faces(photo := read_photo(one), find_faces(photo), one.name) for one in photos[:MOST_FACES]]
@@ -446,10 +448,10 @@ def render(content: Mapping[str, Any]) -> str:
     return environment.from_string(page_file('page.html')).render(content, style=style, script=script, style_hash=content_hash(style), script_hash=content_hash(script)).lstrip()
 
 # %% ../nbs/06b_report.ipynb #913290ed
-def report_content(folder: str | Path, trained: Trained, faces: Any = None, patches: bool | None = None) -> dict[str, Any]:
-    "Everything the page says, from what a run left. Raises `DataError`, `ParameterError`."
+def report_content(folder: str | Path, trained: Trained, faces: Any = None, patches: bool | None = None, source: str = '') -> dict[str, Any]:
+    "Everything the page says, from what a run left, about the faces of `source` where these are not those of the training. Raises `DataError`, `ParameterError`."
     import emotion_maps
-    results = read_run(folder, trained)
+    results = read_run(folder, trained, source)
     drawn = seen_were_drawn(results.atlas, trained.manifest, results.scores)
     data = browser_data(trained, results.atlas, shown_faces(faces), drawn if patches is None else patches, drawn)
     notes = list(dict.fromkeys(note.rstrip('.') for note in (results.scores.get('note'), trained.manifest.get('note')) if note))
@@ -459,12 +461,13 @@ def report_content(folder: str | Path, trained: Trained, faces: Any = None, patc
             'filters': filter_content(results.atlas, results.answer), 'data': data, 'about': about_run(trained, results), 'commands': run_commands(trained, results), 'uses': USES.splitlines()[:3], 'version': emotion_maps.__version__}
 
 
-def write_report(folder: str | Path, trained: Trained, target: str | Path | None = None, faces: Any = None, patches: bool | None = None) -> Path:
+def write_report(folder: str | Path, trained: Trained, target: str | Path | None = None, faces: Any = None, patches: bool | None = None, source: str = '') -> Path:
     """Write the report of a run's folder as one HTML file, whole or not at all; returns its path, by default `report.html` in the folder.
 
     `faces`: `Faces` or an array (n, 48, 48) uint8 to lay the maps over, by default drawn ones. `patches`: show the filters' favourite
-    patches, which are crops of the data's faces; by default only where these are drawn. Raises `DataError`, `ModelError`, `ParameterError`."""
+    patches, which are crops of the data's faces; by default only where these are drawn. `source`: the data that the run was about, where they are not those of the training; the page's commands
+    name it. Raises `DataError`, `ModelError`, `ParameterError`."""
     target = Path(target or Path(folder)/'report.html')
-    page = render(report_content(folder, trained, faces, patches))
+    page = render(report_content(folder, trained, faces, patches, source))
     with write_whole(target) as part: part.write_text(page, encoding='utf-8', newline='\n')
     return target

@@ -269,10 +269,10 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
     return twin
 
 
-def teaching(teacher: Any, faces: Faces, share: float) -> np.ndarray:
-    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
+def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> np.ndarray:
+    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (with `mirror` the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
     images = model_input(faces.images)
-    answers = (teacher.predict(images, batch_size=256, verbose=0) + teacher.predict(images[:, :, ::-1], batch_size=256, verbose=0))/2
+    answers = np.mean([teacher.predict(images[:, :, ::step], batch_size=256, verbose=0) for step in ((1, -1) if mirror else (1,))], 0)
     if answers.shape[1] != len(faces.emotions):
         raise ModelError(f'The teacher knows {answers.shape[1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
     return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
@@ -665,8 +665,15 @@ def run_fingerprint(split: Split, recipe: Recipe, seed: int, precision: str, cal
     return fingerprint(split_fingerprint(split), settings, seed, precision, calibration, backend_name(), list(split.train.emotions), *start)
 
 
+def _split_as_then(faces: Faces, manifest: Mapping[str, Any]) -> Split | None:
+    "The faces that a network was trained on, split as they were then; None when these are others."
+    try: then = split_faces(faces, manifest['split'], manifest['validation'], split_seed(manifest))
+    except (DataError, ParameterError): return None  # others cannot always be split that way
+    return then if split_fingerprint(then) == manifest.get('data_fingerprint') else None
+
+
 def faces_of(trained: Trained, data: str = '') -> Split:
-    "The faces a model was trained on, split as they were then; or other `data`, split the same way. Raises `ModelError` when neither is known."
+    "The faces a model was trained on, split as they were then, from `data` where they lie elsewhere now; or other `data`. Raises `ModelError` when neither is known."
     manifest = trained.manifest
     if not (data or manifest.get('data')): raise ModelError(f'{trained.path} does not know where the data it was trained on is', 'say which data to use: data=…')
     if data and 'emotions' not in manifest: return split_faces(load_faces(data))
@@ -674,6 +681,7 @@ def faces_of(trained: Trained, data: str = '') -> Split:
     if lacking: raise ModelError(f'The manifest beside {trained.path} does not say {lacking[0]!r}', 'get it again together with its model, or delete it and say which data to use: data=…')
     try:
         faces = load_faces(data or manifest['data'], emotions=manifest['emotions'], unreadable=manifest['unreadable'])
+        if data and (then := _split_as_then(faces, manifest)): return then
         return split_faces(faces, manifest['split'] if not data else 'auto', manifest['validation'], split_seed(manifest))
     except (DataError, ParameterError) as error: raise type(error)(f'{error.problem} (asked for by {trained.path.with_suffix(".json").name})', error.remedy) from None
 
@@ -760,6 +768,21 @@ def _require_emotions(network: Trained, role: str, emotions: Sequence[str]) -> N
         raise ModelError(f"The {role}, {network.path.name}, tells {', '.join(known)}, and these faces have {', '.join(emotions)}", 'give one that was trained on the same emotions')
 
 
+def _found_again(path: Path, source: str) -> Trained:
+    "A network that is there already. Its manifest names the place that its data were read from now: they may have been moved."
+    trained = load_trained(path)
+    if trained.manifest['data'] == source: return trained
+    if not process_number(): write_json(path.with_suffix('.json'), trained.manifest | {'data': source})
+    return trained._replace(manifest=trained.manifest | {'data': source})
+
+
+def _require_split(begun: Trained, faces: Faces, parts: Split) -> None:
+    "Raise `ParameterError` when a network to start from learnt from these very faces, but split otherwise: it may have learnt those that are to validate now."
+    told = begun.manifest
+    if {'split', 'validation', 'data_fingerprint'} <= {*told} and told['data_fingerprint'] != split_fingerprint(parts) and _split_as_then(faces, told):
+        raise ParameterError(f"{begun.path.name} learnt from these faces with split={told['split']} and validation={told['validation']}, so it may have learnt faces that are to validate now", f"give split={told['split']} and validation={told['validation']}")
+
+
 def _require_share(begun: Trained, parts: Split, calibration: float) -> None:
     "Raise `ParameterError` when a network to start from held out another share of these very faces: it may have learnt those that are held out now."
     share = begun.manifest.get('calibration', {}).get('share', 0.)
@@ -779,7 +802,7 @@ def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str
 def _taught(teacher: Trained, learnt: Faces, recipe: Recipe, policy: str) -> Any:
     "What a teacher says of the faces to learn from, asked in the number format of the training."
     quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
-    return teaching(quick, learnt, recipe.teacher_share)
+    return teaching(quick, learnt, recipe.teacher_share, mirror='mirror' not in teacher.manifest)  # a network that looks into the mirror itself says the same of both
 
 # %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
@@ -794,26 +817,27 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     preset = preset or ('quick' if drawn else 'best')
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
-    policy = choose_precision(precision, recipe.filters[0])
+    policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teacher = (_given(network, role) if network else Trained(None, {}, None) for role, network in (('start', start), ('teacher', teacher)))
     for role, network in {'start': begun, 'teacher': teacher}.items(): _require_emotions(network, role, faces.emotions)
     weights, first_seed = begun.model.get_weights() if start else (), split_seed(begun.manifest, split_seed(teacher.manifest, seed))
     parts = split_faces(faces, split, validation, first_seed)
+    _require_split(begun, faces, parts)
     _require_share(begun, parts, calibration)
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught = _taught(teacher, learnt, recipe, policy) if teacher.model is not None else None
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if other_faces else [])])
-    if resume and _is_published(path, run): return load_trained(path)
+    if resume and _is_published(path, run): return _found_again(path, source)
     folder = path.parent/'runs'/run
     with alone(folder) if process_number() == 0 else nullcontext():  # another training may be making the very same
-        if resume and _is_published(path, run): return load_trained(path)
+        if resume and _is_published(path, run): return _found_again(path, source)
         if not resume and process_number() == 0: (folder/'state.npz').unlink(missing_ok=True)
         model, history = fit(parts._replace(train=learnt), recipe, folder, seed, policy, callbacks, weights, taught)
         if process_number(): return _published_by_first(path)
         scores, calibrated = kept_scores(history, recipe, model, parts.validation), calibrate(model, parts.train[held])
         manifest = {
-            'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': 'kaggle' if data == 'kaggle' else faces.source,
+            'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
             'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network.path},
             'calibration': {'share': calibration, 'seed': first_seed, **calibrated}, **other_faces,

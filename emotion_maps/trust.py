@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .activation_maps import logits_of, open_network, convolutional_layers, overlay, prepare_images, sheet, split_network
-from .attribution import METHODS, attribute, baseline_images, class_numbers, class_scores, completeness
+from .attribution import METHODS, attribute, baseline_images, channel_axis, class_numbers, class_scores, completeness
 from .backend import import_keras
 from .core import ACTION_UNITS, EMOTIONS, IMAGE_SIZE, DataError, ParameterError, choose, progress
 from .drawn_faces import counterfactual_pairs, redrawn_pairs
@@ -73,7 +73,9 @@ def examined(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | No
 def maps_by(method: str, model: 'keras.Model', images: np.ndarray, target: Any = None, layer: str | None = None,
             preprocess: Callable[[np.ndarray], np.ndarray] | None = None, resize: bool = True, **settings: Any) -> np.ndarray:
     "The maps `(n, height, width) float32` of a method of `METHODS`, or of one of `CONTROLS`, which ask no network."
-    if method in CONTROLS: return CONTROLS[method](np.asarray(preprocess(images) if preprocess else images), **settings)
+    if method in CONTROLS:
+        given = np.asarray(preprocess(images) if preprocess else images)
+        return CONTROLS[method](np.moveaxis(given, channel_axis(given), -1) if given.ndim == 4 else given, **settings)
     return attribute(model, images, method, target, layer, preprocess, resize, **settings)
 
 # %% ../nbs/04c_trust.ipynb #47613069
@@ -138,8 +140,8 @@ def largest_causes(model: 'keras.Model', pairs: FlippedPairs, preprocess: Callab
 def half_cell(model: 'keras.Model', layer: str | None = None) -> float:
     "Half a cell of a layer's grid (by default the last convolutional one's), in pixels of the image. Raises `ParameterError`."
     body = split_network(model, layer or convolutional_layers(model)[-1]).body
-    shape = [size or usual for size, usual in zip(body.inputs[0].shape[1:], (IMAGE_SIZE, IMAGE_SIZE, 1))]  # a network may take images of any size
-    return shape[0]/body.compute_output_shape((1, *shape))[1]/2
+    shape = [size or IMAGE_SIZE for size in body.inputs[0].shape[1:]]  # a network may take images of any size
+    return shape[channel_axis(body.inputs[0]) == 1]/body.compute_output_shape((1, *shape))[1]/2
 
 
 def widened(masks: np.ndarray, pixels: float) -> np.ndarray:
@@ -202,14 +204,14 @@ def _marked(face: np.ndarray, found: np.ndarray, mask: np.ndarray, zoom: int = 4
 
 
 def pairs_figure(model: 'keras.Model', pairs: FlippedPairs, methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str, count: int = 6,
-                 layer: str | None = None, emotions: Sequence[str] = EMOTIONS) -> 'Figure':
+                 layer: str | None = None, emotions: Sequence[str] = EMOTIONS, preprocess: Callable[[np.ndarray], np.ndarray] | None = None) -> 'Figure':
     "Flipped pairs of different action units, a column each: with the muscle, without it, the changed pixels, and the methods' maps with their strongest point."
     chosen = np.sort(np.unique(pairs.action_unit, return_index=True)[1])[:count]
     some = FlippedPairs(*(array[chosen] for array in pairs[:-2]), *pairs[-2:])
     network, numbers = contrast_network(model), contrast_numbers(some.said, some.instead, model.outputs[0].shape[-1])
     masks = widened(some.changed, half_cell(model, layer))
     marked = np.where(some.changed[..., None], np.uint8([230, 159, 0]), some.others[..., None])
-    found = {method: maps_by(method, network, some.faces, numbers, layer, **settings) for method, settings in examined(methods).items()}
+    found = {method: maps_by(method, network, some.faces, numbers, layer, preprocess, **settings) for method, settings in examined(methods).items()}
     rows = [list(some.faces), list(some.others), list(marked), *([_marked(*one) for one in zip(some.faces, maps, masks)] for maps in found.values())]
     words = lambda classes: [emotions[number] for number in classes]
     captions = [[f'AU {unit}: {word}' for unit, word in zip(some.action_unit, words(some.said))], words(some.instead), *[['']*len(chosen)]*(len(rows) - 2)]
@@ -326,7 +328,7 @@ def perturbation_curves(model: 'keras.Model', images: np.ndarray, maps: np.ndarr
     classes = class_numbers(target, len(given), model.outputs[0].shape[-1])
     curves = np.empty((2, len(given), steps + 1))
     for number, share in enumerate(shares):
-        taken = (order < round(share*order.shape[1])).reshape(*maps.shape, 1)
+        taken = np.expand_dims((order < round(share*order.shape[1])).reshape(maps.shape), channel_axis(given))
         for curve, altered in zip(curves, (np.where(taken, empty, given), np.where(taken, given, empty))):
             curve[:, number] = class_scores(model, altered, probability=True)[np.arange(len(given)), classes]
     return Curves(shares, *curves)

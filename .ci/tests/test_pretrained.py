@@ -53,20 +53,30 @@ def test_default_has_the_shape_of_the_brief():
     assert shipped.model.input_shape == (None, 48, 48, 1) and {weight.dtype for weight in shipped.model.weights} == {"float32"}
 
 
-def test_champion_is_the_mean_of_its_members_on_the_face_and_its_mirror_image():
-    from emotion_maps.recipes import open_pretrained, weights_folder
+def views_of(images, shift):
+    """The face and its mirror image, (n, 48, 48, 1), then, with a shift, each of them moved up, down, left and right."""
+    corners, views = [(2 * shift, shift), (0, shift), (shift, 2 * shift), (shift, 0)], [images, images[:, :, ::-1]]
+    for faces in (images, images[:, :, ::-1]) if shift else ():
+        wide = np.pad(faces, ((0, 0), (shift, shift), (shift, shift), (0, 0)), "edge")
+        views += [wide[:, row : row + 48, column : column + 48] for row, column in corners]
+    return views
+
+
+def test_champion_is_the_mean_of_its_members_on_its_views():
+    from emotion_maps.recipes import open_pretrained, passes, weights_folder
 
     champion = open_pretrained("champion")
     members = list(champion.manifest["mirror"]["of"])
     assert "default" in members
     faces = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 1)).astype("float32")
-    answers = [np.log(open_pretrained(member).model.predict(views, verbose=0)) for member in members for views in (faces, faces[:, :, ::-1])]
+    answers = [np.log(open_pretrained(member).model.predict(views, verbose=0)) for member in members for views in views_of(faces, champion.manifest["mirror"].get("shift", 0))]
+    assert len(answers) == passes(champion.manifest)
     mean = np.exp(sum(answers) / len(answers) / champion.manifest["calibration"]["temperature"])
     np.testing.assert_allclose(champion.model.predict(faces, verbose=0), mean / mean.sum(1, keepdims=True), atol=1e-4)
     assert sum((weights_folder() / f"{member}.npz").stat().st_size for member in members) < 25e6
 
 
-def test_maps_of_the_champion_are_those_of_both_views():
+def test_maps_of_the_champion_are_those_of_each_view():
     from emotion_maps.activation_maps import activation_maps, convolutional_layers
     from emotion_maps.attribution import attribute
     from emotion_maps.recipes import open_pretrained
@@ -77,13 +87,14 @@ def test_maps_of_the_champion_are_those_of_both_views():
     default = open_pretrained("default").model
     faces = np.random.default_rng(0).integers(0, 256, (2, 48, 48), "uint8")
     names = convolutional_layers(champion)
-    assert len(names) == 2 * len(members) * len(convolutional_layers(default))
-    view, face = (name for name in names if name.startswith("default") and name.endswith("block3_conv2"))
-    found = activation_maps(champion, faces, [view, face])
-    for name, images in ((face, faces), (view, faces[:, :, ::-1])):
-        np.testing.assert_allclose(found[name], activation_maps(default, images, "block3_conv2")["block3_conv2"], atol=1e-4)
+    assert len(names) == len(members) * len(convolutional_layers(default)) and not any("#" in name for name in names)
+    views = views_of(faces[..., None], manifest["mirror"].get("shift", 0))
+    views = dict(zip(["default", *(f"default#{number}" for number in range(2, len(views) + 1))], views, strict=True))
+    found = activation_maps(champion, faces, [f"{call}/block3_conv2" for call in views])
+    for call, images in views.items():
+        np.testing.assert_allclose(found[f"{call}/block3_conv2"], activation_maps(default, images[..., 0], "block3_conv2")["block3_conv2"], atol=1e-4)
     inside = attribute(default, faces, "grad-cam", "happy")
-    np.testing.assert_allclose(attribute(champion, faces, "grad-cam", "happy"), inside / (2 * len(members) * temperature), atol=1e-4 * inside.max())
+    np.testing.assert_allclose(attribute(champion, faces, "grad-cam", "happy"), inside / (len(views) * len(members) * temperature), atol=1e-4 * inside.max())
     forgotten = randomisation(champion, faces[:1], {"saliency": {}})
     assert forgotten.shape == (1, 1 + 9 * len(members)) and forgotten.iloc[0, -1] < 0.9
     saliency = attribute(champion, faces, "saliency", "happy")
