@@ -197,7 +197,7 @@ def open_network(model: Any) -> OpenNetwork:
 def convolutional_layers(model: 'keras.Model') -> list[str]:
     "The names of all convolutional layers in the order of the pass; `inner/conv` inside a nested model. A nested model that is called several times, as for several views of a face, is named at its first call. Raises `ModelError` when there are none."
     network, first = open_network(model), {}
-    for name in network.convolutions(): first.setdefault(id(network.calls[name].layer) if '/' in name else name, name)
+    for name in network.convolutions(): first.setdefault((id(network.calls[name].layer), name.rpartition('/')[2]), name)
     names = list(first.values())
     if not names: raise ModelError(f'The model {keras_model(model).name!r} has no convolutional layer', 'name the layers wanted: layers=[…]')
     return names

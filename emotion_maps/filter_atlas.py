@@ -783,7 +783,7 @@ def atlas_task(model: str, data: str = '', atlas_faces: int | None = None, layer
     split = faces_of(trained, data)
     seen = split.train if atlas_faces is None else split.train[np.sort(np.random.default_rng(seed).permutation(len(split.train))[:atlas_faces])]
     names, folder = [layer.strip() for layer in layers.split(',')] if isinstance(layers, str) else layers, run_folder(trained, split, output)
-    mark = fingerprint(seen.fingerprint, names, seed, weights_fingerprint(trained.model))
+    mark = fingerprint('each with its own regions', seen.fingerprint, names, seed, weights_fingerprint(trained.model))
     return AtlasTask(trained, split, seen, names, folder, folder/f'atlas_shards_{mark[:8]}')
 
 

@@ -196,7 +196,7 @@ def average_networks(networks: Sequence[str | Path], path: str | Path, data: str
 # %% ../nbs/02a_recipes.ipynb #b7a4d1e5
 def ship_mirrored(of: str | Sequence[str], name: str, data: str = '', folder: str | Path | None = None, shift: int = 0) -> Path:
     "Ship the network `of`, or several, once more as `name`: `with_mirror` and its `shift` in pixels, calibrated anew and scored on their faces (`data` where their manifest does not say which). Returns the manifest's path, which is all that is written. Raises as `open_pretrained`, `DataError`, and `ParameterError` for the name of a member or a shift that is none."
-    if shift != int(shift) or not 0 <= shift < IMAGE_SIZE//2: raise ParameterError(f'a shift of {shift} pixels', f'give a whole number from 0 to {IMAGE_SIZE//2 - 1}')
+    if not isinstance(shift, int) or not 0 <= shift < IMAGE_SIZE//2: raise ParameterError(f'a shift of {shift!r} pixels', f'give a whole number from 0 to {IMAGE_SIZE//2 - 1}')
     folder = Path(folder or weights_folder())
     members = {member: open_pretrained(member, folder) for member in sorted([of] if isinstance(of, str) else of)}
     for member, opened in members.items():

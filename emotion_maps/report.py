@@ -39,7 +39,7 @@ if TYPE_CHECKING: import pandas
 
 # %% ../nbs/06b_report.ipynb #44bd3055
 class RunResults(NamedTuple):
-    "What lies in a run's folder: the scores of 03, the answer of 05c, the atlas of 05; and what does not: section, what is missing, the command that makes it."
+    "What lies in a run's folder: the scores of 03, the answer of 05c, the atlas of 05; and what does not: section, what is missing, the command that makes it, and the one that then writes the report again."
     scores: dict[str, Any]
     answer: dict[str, Any]
     atlas: FilterAtlas | None
@@ -52,7 +52,7 @@ def read_run(folder: str | Path, trained: Trained, data: str = '') -> RunResults
     name = trained.manifest.get('name', f'{MODEL_NAME}.keras')
     option = '' if name == f'{MODEL_NAME}.keras' else f' --model models/{name}' if name.endswith('.keras') else f' --model {name}'
     option += f' --data {shlex.quote(data)}'*bool(data)
-    lack = lambda section, what, command: absent.append({'section': section, 'what': what, 'command': f'emotion-maps {command}{option}'})
+    lack = lambda section, what, command: absent.append({'section': section, 'what': what, 'command': f'emotion-maps {command}{option}', 'report': f'emotion-maps report{option}'})
     found = [read_json(folder/name) if (folder/name).is_file() else {} for name in ('scores.json', 'answer.json')]
     atlas = FilterAtlas.load(folder/ATLAS_NAME) if (folder/ATLAS_NAME).is_file() else None
     if atlas: _check_atlas(atlas, trained, folder)
@@ -297,7 +297,7 @@ def shown_faces(faces: Any = None, seed: int = 0) -> ShownFaces:
 def own_faces(path: str | Path) -> Faces:
     "The faces in a photo, in every photo of a folder, or of a data set (a folder with emotions, a ZIP, a CSV). Raises `DataError`."
     path = find_path(path)
-    photos = sorted(one for one in path.iterdir() if one.is_file() and (is_picture(one.name) or one.suffix.lower() in ('.avif', '.heic', '.heif', '.mpo'))) if path.is_dir() else [path] if path.suffix.lower() not in ('.zip', '.csv') else []
+    photos = sorted(one for one in path.iterdir() if one.is_file() and one.name[0] != '.' and (is_picture(one.name) or one.suffix.lower() in ('.avif', '.heic', '.heif', '.mpo'))) if path.is_dir() else [path] if path.suffix.lower() not in ('.zip', '.csv') else []
     if not photos: return load_faces(path)
     from emotion_maps.photo import crop_faces, find_faces, read_photo
     found = [crop_faces(photo := read_photo(one), find_faces(photo), one.name) for one in photos[:MOST_FACES]]
@@ -451,7 +451,7 @@ def render(content: Mapping[str, Any]) -> str:
 def report_content(folder: str | Path, trained: Trained, faces: Any = None, patches: bool | None = None, source: str = '') -> dict[str, Any]:
     "Everything the page says, from what a run left, about the faces of `source` where these are not those of the training. Raises `DataError`, `ParameterError`."
     import emotion_maps
-    results = read_run(folder, trained, source)
+    results = read_run(folder, trained, Path(source).name if source else '')  # the page is to be shared: no folders of this machine
     drawn = seen_were_drawn(results.atlas, trained.manifest, results.scores)
     data = browser_data(trained, results.atlas, shown_faces(faces), drawn if patches is None else patches, drawn)
     notes = list(dict.fromkeys(note.rstrip('.') for note in (results.scores.get('note'), trained.manifest.get('note')) if note))
@@ -465,8 +465,8 @@ def write_report(folder: str | Path, trained: Trained, target: str | Path | None
     """Write the report of a run's folder as one HTML file, whole or not at all; returns its path, by default `report.html` in the folder.
 
     `faces`: `Faces` or an array (n, 48, 48) uint8 to lay the maps over, by default drawn ones. `patches`: show the filters' favourite
-    patches, which are crops of the data's faces; by default only where these are drawn. `source`: the data that the run was about, where they are not those of the training; the page's commands
-    name it. Raises `DataError`, `ModelError`, `ParameterError`."""
+    patches, which are crops of the data's faces; by default only where these are drawn. `source`: the data that the run was about, where they are not those of the training; the page's
+    commands name its file. Raises `DataError`, `ModelError`, `ParameterError`."""
     target = Path(target or Path(folder)/'report.html')
     page = render(report_content(folder, trained, faces, patches, source))
     with write_whole(target) as part: part.write_text(page, encoding='utf-8', newline='\n')

@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -669,7 +669,7 @@ def _split_as_then(faces: Faces, manifest: Mapping[str, Any]) -> Split | None:
     "The faces that a network was trained on, split as they were then; None when these are others."
     try: then = split_faces(faces, manifest['split'], manifest['validation'], split_seed(manifest))
     except (DataError, ParameterError): return None  # others cannot always be split that way
-    return then if split_fingerprint(then) == manifest.get('data_fingerprint') else None
+    return then._replace(note=manifest.get('note', then.note)) if split_fingerprint(then) == manifest.get('data_fingerprint') else None
 
 
 def faces_of(trained: Trained, data: str = '') -> Split:
@@ -681,7 +681,7 @@ def faces_of(trained: Trained, data: str = '') -> Split:
     if lacking: raise ModelError(f'The manifest beside {trained.path} does not say {lacking[0]!r}', 'get it again together with its model, or delete it and say which data to use: data=…')
     try:
         faces = load_faces(data or manifest['data'], emotions=manifest['emotions'], unreadable=manifest['unreadable'])
-        if data and (then := _split_as_then(faces, manifest)): return then
+        if then := _split_as_then(faces, manifest): return then
         return split_faces(faces, manifest['split'] if not data else 'auto', manifest['validation'], split_seed(manifest))
     except (DataError, ParameterError) as error: raise type(error)(f'{error.problem} (asked for by {trained.path.with_suffix(".json").name})', error.remedy) from None
 
@@ -772,8 +772,10 @@ def _found_again(path: Path, source: str) -> Trained:
     "A network that is there already. Its manifest names the place that its data were read from now: they may have been moved."
     trained = load_trained(path)
     if trained.manifest['data'] == source: return trained
-    if not process_number(): write_json(path.with_suffix('.json'), trained.manifest | {'data': source})
-    return trained._replace(manifest=trained.manifest | {'data': source})
+    manifest = trained.manifest | {'data': source}
+    with suppress(WritingError), alone(path.parent/'runs'):  # a shared folder may be one to read only; another training may be saving its own model there
+        if not process_number() and manifest_beside(path) == trained.manifest: write_json(path.with_suffix('.json'), manifest)
+    return trained._replace(manifest=manifest)
 
 
 def _require_split(begun: Trained, faces: Faces, parts: Split) -> None:

@@ -358,9 +358,9 @@ def test_saving_an_atlas_leaves_the_arrays_of_another_that_is_being_saved(tmp_pa
     frame = pd.DataFrame({"layer": ["a"], "filter": [0], "region": ["mouth"], "enrichment": [2.], "emotion": ["sad"], "dead": [False]})
     atlas = lambda number: FilterAtlas(frame, {"mean_map/a": np.full((2, 2), number)}, {"layers": ["a"], "emotions": list(EMOTIONS)})
     path = atlas(1.).save(tmp_path / "atlas.parquet")
-    (tmp_path / "atlas-other.npz").write_bytes(b"just written by another process")
+    (tmp_path / "atlas-0123456789abcdef.npz").write_bytes(b"just written by another process")
     atlas(2.).save(path)
-    assert FilterAtlas.load(path).arrays["mean_map/a"][0, 0] == 2 and (tmp_path / "atlas-other.npz").exists() and len(list(tmp_path.glob("*.npz"))) == 2
+    assert FilterAtlas.load(path).arrays["mean_map/a"][0, 0] == 2 and (tmp_path / "atlas-0123456789abcdef.npz").exists() and len(list(tmp_path.glob("*.npz"))) == 2
 
 
 def test_a_damaged_state_of_a_training_says_what_to_delete(tmp_path):
