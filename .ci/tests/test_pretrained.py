@@ -77,6 +77,8 @@ def test_champion_is_the_mean_of_its_members_on_its_views():
 
 
 def test_maps_of_the_champion_are_those_of_each_view():
+    import keras
+
     from emotion_maps.activation_maps import activation_maps, convolutional_layers
     from emotion_maps.attribution import attribute
     from emotion_maps.recipes import open_pretrained, with_mirror
@@ -94,11 +96,12 @@ def test_maps_of_the_champion_are_those_of_each_view():
     found = activation_maps(champion, faces, [f"{call}/block3_conv2" for call in views])
     for call, images in views.items():
         np.testing.assert_allclose(found[f"{call}/block3_conv2"], activation_maps(default, images[..., 0], "block3_conv2")["block3_conv2"], atol=1e-4)
-    alone = three_blocks(filters=(2, 3, 4), dense=(8,))
+    keras.utils.set_random_seed(0)
+    alone = three_blocks(filters=(8, 8, 8), dense=(16,))
     small = with_mirror({"alone": alone}, shift=2)  # built alike, and quicker
-    inside = attribute(alone, faces, "grad-cam", "happy")
+    emotion, inside = max(((number, attribute(alone, faces, "grad-cam", number)) for number in range(7)), key=lambda one: one[1].max())
     assert convolutional_layers(small)[-1] == "alone/block3_conv1" and inside.max() > 0
-    np.testing.assert_allclose(attribute(small, faces, "grad-cam", "happy"), inside / 10, atol=1e-4 * inside.max())
+    np.testing.assert_allclose(attribute(small, faces, "grad-cam", emotion), inside / 10, atol=1e-4 * inside.max())
     forgotten = randomisation(small, faces[:1], {"saliency": {}})
     assert forgotten.shape == (1, 1 + 5) and forgotten.iloc[0, -1] < 0.9
     saliency = attribute(small, faces, "saliency", "happy")
