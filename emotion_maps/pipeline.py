@@ -264,8 +264,8 @@ def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     if data != 'kaggle' and not is_drawn(data): find_path(data)
     if 'train' in steps:
         recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
-        for role in ('start', 'teacher'):
-            if parameters.get(role): describe_model(parameters[role])
+        for network in (str(parameters.get('start') or ''), *str(parameters.get('teacher') or '').split(',')):
+            if network: describe_model(network.strip())
     elif set(steps) - {'data'}: describe_model(model_of(parameters))
 
 

@@ -132,11 +132,13 @@ def open_model(model: str | Path) -> Trained:
     return open_pretrained(str(model)) if str(model) in pretrained_names() else load_trained(model)
 
 
-def opened_for_training(parameters: Mapping[str, Any]) -> dict[str, Trained]:
-    "The networks of a training's `parameters` that are named as shipped ones, such as teacher=default, opened: what to give `train` in their place. Raises as `open_pretrained` and `start_processes`."
-    named = {role: parameters[role] for role in ('start', 'teacher') if parameters.get(role) in pretrained_names()}
+def opened_for_training(parameters: Mapping[str, Any]) -> dict[str, Trained | list[Trained | str]]:
+    "The networks of a training's `parameters` that are named as shipped ones, such as teacher=default, opened, several with commas between them as a list: what to give `train` in their place. Raises as `open_pretrained` and `start_processes`."
+    named = {role: [name.strip() for name in parameters[role].split(',')] for role in ('start', 'teacher') if isinstance(parameters.get(role), str)}
+    named = {role: names for role, names in named.items() if {*names} & {*pretrained_names()}}
     if named: start_processes(parameters.get('processes', 1))  # before a network is opened
-    return {role: open_pretrained(name) for role, name in named.items()}
+    opened = {role: [open_pretrained(name) if name in pretrained_names() else name for name in names] for role, names in named.items()}
+    return {role: networks if len(networks) > 1 else networks[0] for role, networks in opened.items()}
 
 
 def describe_model(model: str | Path) -> Trained:
@@ -297,7 +299,7 @@ def _back_from(command: str, results: Path, folder: Path) -> Iterator[str]:
     "A command, after those that make what it needs. Raises `MissingStepError`."
     told = told_by(command)
     for name in pretrained_names(folder):
-        if name in (told.get('start'), told.get('teacher'), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
+        if name in (told.get('start'), *told.get('teacher', '').split(','), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
     for file in needed_by(command):
         found = list(results.glob(f'02*_train_{Path(file).stem}.json'))
         if len(found) != 1: raise MissingStepError(f'How {file} was made is not known: there is no result {results}/02*_train_{Path(file).stem}.json', 'call this in a checkout of the project')
@@ -344,7 +346,7 @@ def _past(command: str) -> str:
     "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone."
     told, made = told_by(command), {made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
     words = {'start': 'began with the weights of', 'teacher': 'learnt from the labels and from the answers of'}
-    said = [f'{word} `{made.get(Path(told[role]).name, Path(told[role]).stem)}`' for role, word in words.items() if role in told]
+    said = [f'{word} {" and ".join(f"`{made.get(Path(one).name, Path(one).stem)}`" for one in told[role].split(","))}' for role, word in words.items() if role in told]
     return f" It {' and '.join(said)}, whose own training is not in its minutes." if said else ''
 
 

@@ -423,7 +423,7 @@ def about_run(trained: Trained, results: RunResults) -> list[dict[str, Any]]:
 
 def run_commands(trained: Trained, results: RunResults) -> list[str]:
     "The commands that make it again, as far as they are known."
-    manifest = {name: Path(str(value)).name if name in ('start', 'teacher') else value for name, value in trained.manifest.items()}
+    manifest = {name: ','.join(Path(one).name for one in str(value).split(',')) if name in ('start', 'teacher') else value for name, value in trained.manifest.items()}
     known = [manifest.get('command') or (training_command(manifest) if manifest.get('preset') and manifest.get('data') else ''), results.scores.get('command', ''), results.answer.get('command', '')]
     return [command for command in known if command]
 

@@ -22,7 +22,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ import numpy as np
 
 from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
-from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, distributed_scope, fast_normalization, import_keras, process_number,
+from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, compiled, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
 from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
@@ -89,6 +89,7 @@ class Recipe:
     small_size: int = 32  # pixels a side of the faces that the first epochs train on
     small_share: float = 0.  # share of the epochs that train on small faces
     teacher_share: float = .5  # how much of what is learnt comes from the teacher, when there is one
+    patient: bool = False  # ask the teacher about every face anew as it is changed and mixed, rather than once about the unchanged one
     epochs: int = 60  # at most
     batch_size: int = 64  # faces a step
     optimizer: str = 'adam'  # or sgd, with Nesterov momentum 0.9
@@ -122,6 +123,7 @@ class Recipe:
         for name, most in (('filters', 4096), ('dense', 65_536)):
             if not getattr(self, name) or min(getattr(self, name)) < 1 or max(getattr(self, name)) > most:
                 raise ParameterError(f'{name}={getattr(self, name)} is not a list of sizes', f'give whole numbers from 1 to {most}, such as 32,64,128')
+        if self.patient and self.small_share: raise ParameterError('patient=True asks the teacher about faces of full size alone', 'set small_share to 0')
         side = min(size for size, _ in self.phases)
         if not side >> len(self.filters):
             raise ParameterError(f'{len(self.filters)} blocks (filters={self.filters}) cannot all halve a face of {side} pixels a side', f'give at most {side.bit_length() - 1} numbers of filters')
@@ -222,8 +224,8 @@ def _changes(count: int, recipe: Recipe, share: Share, seed: tuple[int, ...], si
     return changes, partners, partners + np.repeat(np.arange(share.parts), count//share.parts)*(count//share.parts)
 
 
-def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: int = IMAGE_SIZE, share: Share = Share()) -> Any:
-    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 13) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle.
+def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: int = IMAGE_SIZE, share: Share = Share(), teacher: Callable[[list[np.ndarray]], Any] | None = None) -> Any:
+    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 13) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle. With a `teacher`, a function from the first three to answers (b, classes), the recipe's `teacher_share` of the targets comes from it; `.ask()` asks for a whole epoch.
 
     Of every batch it yields what is this process's of the `share`; partners are places in the whole batch (or in their part of it, when the parts are computed apart). Raises `ParameterError`."""
     if recipe.batch_size < share.parts: raise ParameterError(f'batch_size={recipe.batch_size} cannot be divided among {share.parts}', f'give a batch_size of {share.parts} or more, or fewer processes')
@@ -231,17 +233,28 @@ def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: i
     class TrainingBatches(import_keras().utils.PyDataset):
         def __init__(self) -> None:
             super().__init__()
-            self.epoch, self.size = 0, size
+            self.epoch, self.size, self.order, self.answers = 0, size, (-1, None), (-1, ())
 
         def __len__(self) -> int: return -(-len(targets)//recipe.batch_size)
 
+        def drawn(self, number: int) -> tuple[np.ndarray, ...]:
+            if self.order[0] != self.epoch: self.order = self.epoch, np.random.default_rng((seed, self.epoch)).permutation(len(targets)).astype('int32')
+            count = share.whole(len(targets)//len(self))  # the same for every batch, or XLA would compile each size; a few faces wait for the next epoch
+            return self.order[1][number*count:(number + 1)*count], *_changes(count, recipe, share, (seed, self.epoch, number), size)
+
+        def ask(self) -> None:
+            if not teacher or self.answers[0] == self.epoch: return
+            asked = [teacher([*self.drawn(number)[:3]]) for number in range(len(self))]  # all are asked before the first is waited for
+            self.answers = self.epoch, [to_numpy(answers) for answers in asked]
+
         def __getitem__(self, number: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-            order = np.random.default_rng((seed, self.epoch)).permutation(len(targets))
-            count = share.whole(len(order)//len(self))  # the same for every batch, or XLA would compile each size; a few faces wait for the next epoch
-            chosen = order[number*count:(number + 1)*count]
-            changes, partners, places = _changes(count, recipe, share, (seed, self.epoch, number), size)
-            own, wanted, mine = changes[:, 8:9], targets[chosen], share.mine(count)
-            return (chosen.astype('int32')[mine], changes[mine], partners[mine]), (own*wanted + (1 - own)*wanted[places])[mine]
+            chosen, changes, partners, places = self.drawn(number)
+            own, wanted, mine = changes[:, 8:9], targets[chosen], share.mine(len(chosen))
+            wanted = own*wanted + (1 - own)*wanted[places]
+            if teacher:
+                self.ask()
+                wanted = recipe.teacher_share*self.answers[1][number] + (1 - recipe.teacher_share)*wanted
+            return (chosen[mine], changes[mine], partners[mine]), wanted[mine]
 
     return TrainingBatches()
 
@@ -386,10 +399,14 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
                 for name, value in remembered.items(): setattr(callback, name, value)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            batches.epoch, self.started = epoch, time.monotonic()
+            batches.epoch, self.started, self.seen = epoch, time.monotonic(), 0
+            batches.ask()
             seed_epoch(seed, epoch)
 
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None: bar.advance(_work(batches.size))  # a bar that was not entered shows nothing
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen = min(batch + 1, len(batches))  # an accelerator tells of several steps at once
+            bar.advance(_work(batches.size)*(seen - self.seen))  # a bar that was not entered shows nothing
+            self.seen = seen
 
         def mean_of_weights(self, count: int) -> list[np.ndarray]:
             if count < 1: return []
@@ -422,15 +439,15 @@ def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
 
 
 def ready_to_fit(split: Split, recipe: Recipe, size: int, seed: int = 0, precision: str = 'float32', start: Sequence[np.ndarray] = (),
-                 targets: np.ndarray | None = None) -> tuple[Any, Any, Any]:
+                 targets: np.ndarray | None = None, teacher: Callable[[list[np.ndarray]], Any] | None = None) -> tuple[Any, Any, Any]:
     "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches."
     keras = import_keras()
     model = three_blocks(**recipe.shape, classes=len(split.train.emotions), precision=precision, twin=size)
     if start: _begin_with(model, start)
     model, share = with_faces(model, resized(np.concatenate([split.train.images, split.validation.images]), size)), batch_share()
-    batches = training_batches(one_hot(split.train) if targets is None else targets, recipe, seed, size, share)
+    batches = training_batches(one_hot(split.train) if targets is None else targets, recipe, seed, size, share, teacher)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=['accuracy'], jit_compile=compile_steps())
+    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=['accuracy'], jit_compile=compile_steps(), steps_per_execution=16 if accelerators() and backend_name() != 'torch' else 1)  # a device that is waited for after every step stands idle
     return model, batches, validation_batches(one_hot(split.validation), len(split.train), size, share=share)
 
 # %% ../nbs/02_train.ipynb #6b106b40
@@ -438,7 +455,7 @@ def _work(size: int) -> float: return (size/IMAGE_SIZE)**2
 
 
 def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed: int, precision: str, callbacks: Sequence[Any],
-           start: Sequence[np.ndarray], targets: np.ndarray | None) -> list[dict]:
+           start: Sequence[np.ndarray], targets: np.ndarray | None, teacher: Callable[[list[np.ndarray]], Any] | None) -> list[dict]:
     "Train on faces of one size until epoch `end`, going on from the state in `folder`: the history."
     import_keras().utils.set_random_seed(seed)
     state, first = folder/'state.npz', process_number() == 0
@@ -447,9 +464,10 @@ def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed
     resumed = bool(history) and history[-1]['size'] == size
     if history and (history[-1]['size'] > size or len(history) >= end or resumed and _ended(recipe, history)): return history
     with distributed_scope():
-        model, batches, validation = ready_to_fit(split, recipe, size, seed, precision, () if history else start, targets)
+        model, batches, validation = ready_to_fit(split, recipe, size, seed, precision, () if history else start, targets, teacher)
         ours = make_callbacks(recipe, folder/'part.weights.h5')
         if history: load_state(state, model, ours if resumed else ())
+        batches.epoch = len(history)
         work = [len(batches)*_work(pixels)*(last - before) for (pixels, last), before in zip(recipe.phases, (0, *(last for _, last in recipe.phases)))]
         bar = Progress(sum(work), 'Training', len(batches)*sum(_work(epoch['size']) for epoch in history))
         with bar if first else nullcontext():
@@ -474,14 +492,14 @@ def _best_weights(split: Split, recipe: Recipe, folder: Path) -> list[np.ndarray
 
 
 def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: str = 'float32', callbacks: Sequence[Any] = (),
-        start: Sequence[np.ndarray] = (), targets: np.ndarray | None = None) -> tuple[Any, list[dict]]:
+        start: Sequence[np.ndarray] = (), targets: np.ndarray | None = None, teacher: Callable[[list[np.ndarray]], Any] | None = None) -> tuple[Any, list[dict]]:
     """Train to the end, going on from the state in `folder` when there is one, else from the weights in `start`: (the best epoch's model in float32, or that of the mean weights when the recipe says `average`; the history).
 
-    `targets`: (n, classes) float32 probabilities to learn instead of the labels. Of several processes only process 0 gets the model, the others None. Raises `ModelError` when the loss is no longer a number, `ProcessLostError`."""
+    `targets`: (n, classes) float32 probabilities to learn instead of the labels; `teacher`: whom to ask besides, as in `training_batches`. Of several processes only process 0 gets the model, the others None. Raises `ModelError` when the loss is no longer a number, `ProcessLostError`."""
     folder.mkdir(parents=True, exist_ok=True)
     if process_number() == 0: (folder/'part.weights.h5').unlink(missing_ok=True)
     for size, end in recipe.phases:
-        history = _phase(split, recipe, size, end, folder, seed, precision, callbacks, start, targets)
+        history = _phase(split, recipe, size, end, folder, seed, precision, callbacks, start, targets, teacher)
         if not _healthy(history[-1]):
             kept = f'the best weights before that are kept in {save_model(_network(split, recipe, _best_weights(split, recipe, folder)), folder/"last_good.keras")}' if (folder/'best.weights.h5').exists() else 'no epoch before it went well'
             raise ModelError(f'The loss is no longer a number after epoch {len(history)}; {kept}', f'train with a learning_rate below {recipe.learning_rate}')
@@ -661,7 +679,7 @@ def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
 # %% ../nbs/02_train.ipynb #2f8c7828
 def run_fingerprint(split: Split, recipe: Recipe, seed: int, precision: str, calibration: float, start: Sequence[np.ndarray] = ()) -> str:
     "What a training's result depends on, in sixteen digits: data, recipe, seed, number format, share held out, backend, weights it starts from or learns from."
-    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm')}  # settings that came later: without them, older runs keep their names
+    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm', 'patient')}  # settings that came later: without them, older runs keep their names
     return fingerprint(split_fingerprint(split), settings, seed, precision, calibration, backend_name(), list(split.train.emotions), *start)
 
 
@@ -801,18 +819,47 @@ def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str
     return left, {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
 
 
-def _taught(teacher: Trained, learnt: Faces, recipe: Recipe, policy: str) -> Any:
-    "What a teacher says of the faces to learn from, asked in the number format of the training."
-    quick = twin_of(teacher.model, recipe_from('brief', **teacher.manifest['parameters']), precision=policy) if 'parameters' in teacher.manifest else teacher.model
-    return teaching(quick, learnt, recipe.teacher_share, mirror='mirror' not in teacher.manifest)  # a network that looks into the mirror itself says the same of both
+def _first_seed(network: Trained, wanted: int | None, seed: int) -> int:
+    "The seed that chose which faces a network to start or to learn from did not learn. Raises `ParameterError` when another is wanted."
+    first = split_seed(network.manifest, seed)
+    if wanted not in (None, first): raise ParameterError(f'seed_of_split={wanted}, but {_called(network)} was trained with {first}, so it may have learnt faces that are to be held out', f'give seed_of_split={first}, or leave it out')
+    return first
+
+
+def _teachers(teacher: str | Path | Trained | list[str | Path | Trained]) -> list[Trained]:
+    "The networks to learn from: one, several, or several whose names have commas between them. Raises as `load_trained`, and `ModelError` when they held back other faces from each other."
+    given = teacher.split(',') if isinstance(teacher, str) else teacher if isinstance(teacher, list) else [teacher]
+    teachers = [_given(network.strip() if isinstance(network, str) else network, 'teacher') for network in given if network]
+    if len({(split_seed(one.manifest), one.manifest.get('data_fingerprint')) for one in teachers}) > 1:
+        raise ModelError(f'{", ".join(_called(one) for one in teachers)} held back different faces, so one has learnt what another was judged on', 'give teachers that were trained on the same faces')
+    return teachers
+
+
+def _as_one(teachers: Sequence[Trained], policy: str) -> Any:
+    "The network that answers what several do in the mean, in the number format and the layout of a training."
+    keras = import_keras()
+    quick = [twin_of(one.model, recipe_from('brief', **one.manifest['parameters']), precision=policy) if 'parameters' in one.manifest else one.model for one in teachers]
+    if len(quick) == 1: return quick[0]
+    faces = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name='faces')
+    return keras.Model(faces, keras.layers.Average(name='mean', dtype='float32')([keras.Model(one.inputs, one.outputs[0], name=f'teacher{number}')(faces) for number, one in enumerate(quick, 1)]))
+
+
+def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: str) -> tuple[np.ndarray | None, Callable[[list[np.ndarray]], Any] | None]:
+    "What the teachers say of the faces to learn from, mixed with the labels; or, for patient ones, None and whom to ask. Raises `ParameterError`."
+    if recipe.patient and not teachers: raise ParameterError('patient=True, but there is no teacher', 'give one: teacher=…')
+    if not teachers: return None, None
+    if recipe.patient and batch_share().parts > 1: raise ParameterError('patient=True is for one process on one device', 'train with processes=1')
+    network = _as_one(teachers, policy)
+    if recipe.patient: return None, compiled(with_faces(network, learnt.images))
+    return teaching(network, learnt, recipe.teacher_share, mirror=any('mirror' not in one.manifest for one in teachers)), None  # a network that looks into the mirror itself says the same of both
 
 # %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
-          split: str = 'auto', validation: float = .1, calibration: float = .05, start: str | Path | Trained = '', teacher: str | Path | Trained = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
+          split: str = 'auto', validation: float = .1, calibration: float = .05, seed_of_split: int | None = None, start: str | Path | Trained = '', teacher: str | Path | Trained | list[str | Path | Trained] = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
           clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
     """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `ProcessLostError`.
 
-    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
+    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels, or a list of several whose mean to learn: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them; networks that are to teach or to answer together are given one `seed_of_split`. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
     require_seed(seed)
     drawn = is_drawn(data)
@@ -820,28 +867,30 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
-    begun, teacher = (_given(network, role) if network else Trained(None, {}, None) for role, network in (('start', start), ('teacher', teacher)))
-    for role, network in {'start': begun, 'teacher': teacher}.items(): _require_emotions(network, role, faces.emotions)
-    weights, first_seed = begun.model.get_weights() if start else (), split_seed(begun.manifest, split_seed(teacher.manifest, seed))
+    begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
+    for role, network in [('start', begun), *(('teacher', one) for one in teachers)]: _require_emotions(network, role, faces.emotions)
+    weights, first_seed = begun.model.get_weights() if start else (), seed if seed_of_split is None else require_seed(seed_of_split)
+    if start or teachers: first_seed = _first_seed(begun if start else teachers[0], seed_of_split, seed)
     parts = split_faces(faces, split, validation, first_seed)
     _require_split(begun, faces, parts)
     _require_share(begun, parts, calibration)
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
-    taught = _taught(teacher, learnt, recipe, policy) if teacher.model is not None else None
-    run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *([] if taught is None else [taught]), *([learnt.fingerprint] if other_faces else [])])
+    taught, asked = _taught(teachers, learnt, recipe, policy)
+    said = [taught] if asked is None and teachers else [weight for one in teachers for weight in one.model.get_weights()]
+    run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return _found_again(path, source)
     folder = path.parent/'runs'/run
     with alone(folder) if process_number() == 0 else nullcontext():  # another training may be making the very same
         if resume and _is_published(path, run): return _found_again(path, source)
         if not resume and process_number() == 0: (folder/'state.npz').unlink(missing_ok=True)
-        model, history = fit(parts._replace(train=learnt), recipe, folder, seed, policy, callbacks, weights, taught)
+        model, history = fit(parts._replace(train=learnt), recipe, folder, seed, policy, callbacks, weights, taught, asked)
         if process_number(): return _published_by_first(path)
         scores, calibrated = kept_scores(history, recipe, model, parts.validation), calibrate(model, parts.train[held])
         manifest = {
             'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
-            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: _called(network) for role, network in {'start': begun, 'teacher': teacher}.items() if network.path},
+            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: ','.join(map(_called, networks)) for role, networks in {'start': [begun] if start else [], 'teacher': teachers}.items() if networks},
             'calibration': {'share': calibration, 'seed': first_seed, **calibrated}, **other_faces,
             'parameters': asdict(recipe), 'precision': policy, 'backend': backend_name(), 'versions': versions(), 'accelerators': list(accelerators()), 'processes': processes,
             'faces': {'train': len(learnt), 'validation': len(parts.validation), 'test': len(parts.test)},
@@ -899,7 +948,8 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     given |= {name: changed[name] for name in parameters if name in changed}
     given |= {'split': 'folders'} if manifest.get('split') == 'folders' else {}
     given |= {'emotions': manifest['emotions']} if tuple(manifest.get('emotions', EMOTIONS)) != EMOTIONS else {}
-    given |= {name: _told(manifest[name]) for name in ('start', 'teacher') if name in manifest}
+    given |= {name: ','.join(map(_told, manifest[name].split(','))) for name in ('start', 'teacher') if name in manifest}
+    if not {'start', 'teacher'} & {*manifest} and (first_seed := split_seed(manifest)) != manifest.get('seed', 0): given['seed_of_split'] = first_seed
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
     given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
