@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from emotion_maps.backend import backend_name
 from emotion_maps.core import Progress, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
@@ -42,12 +43,13 @@ def table(logs, labels, shift):
     """A row for every choice of networks and views, from the log-probabilities {(network, view): (n, classes)}."""
     networks, views_made = (list(dict.fromkeys(names)) for names in zip(*logs))
     choices = [[name] for name in networks] + [networks[:count] for count in range(2, len(networks) + 1)]
-    first, rows = logs[FIRST, "plain"].argmax(1) == labels, []
+    answered = {what: {tuple(chosen): np.mean([logs[name, view] for name in chosen for view in views], 0).argmax(1) == labels for chosen in choices} for what, views in kinds(views_made, shift).items()}
+    first, rows = answered["the face"][FIRST,], []
     for chosen in choices:
         for what, views in kinds(views_made, shift).items():
-            right = np.mean([logs[name, view] for name in chosen for view in views], 0).argmax(1) == labels
+            right = answered[what][tuple(chosen)]
             rows.append({"networks": chosen, "asked about": what, "passes": len(chosen) * len(views), "accuracy": float(right.mean()),
-                         "interval": list(accuracy_interval(int(right.sum()), len(right))), **compared(right, first)})
+                         "interval": list(accuracy_interval(int(right.sum()), len(right))), **compared(right, first), "same_views": compared(right, answered[what][FIRST,])})
     return rows
 
 
@@ -68,7 +70,7 @@ def main():
     rows = table(logs, split.test.labels, chosen.shift)
     write_json(RESULT, {"rows": rows, "faces": len(split.test), "note": split.note, "data": Path(split.test.source).name, "data_fingerprint": split_fingerprint(split),
                         "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
-                        "command": f"python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
+                        "command": f"{'' if backend_name() == 'tensorflow' else f'KERAS_BACKEND={backend_name()} '}python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
     for row in rows:
         print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
 

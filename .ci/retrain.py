@@ -8,9 +8,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
-from emotion_maps.core import EmotionMapsError, ModelError, find_path, place
+from emotion_maps.core import EmotionMapsError, MissingStepError, ModelError, find_path, place
 from emotion_maps.data import is_drawn, load_faces
 from emotion_maps.recipes import made_by, retraining, told_by
 from emotion_maps.train import manifest_beside, training_command
@@ -41,10 +42,19 @@ def require_same(path: Path, command: str, data: str) -> None:
         raise ModelError(f"{path} was made {how}", "move it away, or give another folder by --models")
 
 
+def require_backends(commands: list[str]) -> None:
+    """Raise `MissingStepError` when a command runs under a backend that is not installed here."""
+    for command in commands:
+        backend = put_in(command, "", "models")[0]["KERAS_BACKEND"]
+        if not find_spec(backend):
+            raise MissingStepError(f"{made_by(command)} was trained under {backend}, which is not installed here", f"pip install {backend}")
+
+
 def retrain(name: str, data: str, models: str = "models") -> list[str]:
-    """Run the commands, but for those that ship: they are printed, and returned. Raises `ModelError` for a command that fails."""
+    """Run the commands, but for those that ship: they are printed, and returned. Raises `MissingStepError` for a backend that is not installed, `ModelError` for a command that fails."""
     data = data if data == "kaggle" or data.startswith("drawn") else str(find_path(data))
     chain, left = retraining(name), []
+    require_backends([command for command in chain if made_by(command) and not (place(models) / made_by(command)).is_file()])
     for number, command in enumerate(chain, 1):
         environment, (notebook, _, *words) = put_in(command, data, models)
         file = made_by(command)

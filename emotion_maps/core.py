@@ -7,14 +7,15 @@ __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACT
            'MOST_BYTES', 'MOST_VALUES', 'DPI', 'RUN_BEGINS', 'ActionUnit', 'expected_regions', 'EmotionMapsError',
            'DataError', 'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root',
            'place', 'find_path', 'write_whole', 'require_room', 'write_json', 'read_json', 'read_arrays', 'read_table',
-           'alone', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters', 'in_test',
-           'clock', 'in_notebook', 'Progress', 'progress']
+           'alone', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters',
+           'declared_parameters', 'chapter_command', 'in_test', 'clock', 'in_notebook', 'Progress', 'progress']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
 import hashlib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -339,6 +340,25 @@ def check_parameters(names: Mapping[str, Any]) -> dict[str, Any]:
     for source in (history[i] for i in injected):
         for name, value in _assigned(source).items(): check_parameter(name, value, defaults)
     return {name: names[name] for name in defaults if name in names}
+
+
+def declared_parameters(names: Mapping[str, Any]) -> dict[str, Any]:
+    "The parameters that a chapter run by papermill declares, with their defaults, from its `globals()`; {} in an open notebook, whose reader may have changed the very cell that declares them."
+    history = list(names.get('In', ()))
+    ours = [source for source in history if source.startswith('# parameters\n')]
+    return _assigned(ours[-1]) if ours and any(source.startswith('# Parameters\n') for source in history) else {}
+
+
+def chapter_command(chapter: str, settings: Mapping[str, Any], declared: Mapping[str, Any], backend: str = 'tensorflow') -> str:
+    "The command that runs a chapter with these settings: without those that are empty or as it declares them, under the Keras `backend` it ran under, and with the names alone of files that lie elsewhere on this machine."
+    words = [] if backend == 'tensorflow' else [f'KERAS_BACKEND={backend}']
+    words += ['papermill', f'nbs/{chapter}.ipynb', 'out.ipynb']
+    for name, value in settings.items():
+        if value == '' or name in declared and value == declared[name]: continue
+        told = ','.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        elsewhere = Path(told).is_absolute() or told.startswith('~') or '..' in Path(told).parts
+        words += ['-p', name, shlex.quote(Path(told).name if elsewhere else told)]
+    return ' '.join(words)
 
 # %% ../nbs/00_core.ipynb #bf1701d8
 def in_test() -> bool:

@@ -54,7 +54,7 @@ def predict(model: Any, images: np.ndarray, batch_size: int = 256, coverage: flo
     """The probabilities for each face, (n, classes) float32, rows that sum to 1; with `coverage`, `Answers` that say "unsure" of the least sure.
 
     `model`: a Keras model, or a `Trained` one. `images`: (n, 48, 48) or (n, 48, 48, 1), any number type, in 0…255; or `Faces`. `coverage`: the share, 0…1,
-    of faces like those it was calibrated on that are answered. Raises `DataError` when these are no such faces, `ModelError` when the answers are
+    of faces that are answered: of those like the ones a `Trained` was calibrated on, or, for a bare model, which knows none, of these `images` (at least 100). Raises `DataError` when these are no such faces, `ModelError` when the answers are
     not probabilities, `ParameterError`."""
     network = getattr(model, 'model', model)
     if batch_size < 1: raise ParameterError(f'batch_size={batch_size} is no number of faces', 'give 1 or more, such as 256')

@@ -36,7 +36,7 @@ from .core import (EMOTIONS, MODEL_NAME, DataError, EmotionMapsError, MissingSte
 from .data import is_drawn, load_faces
 from .evaluate import label_check, verdict_in_words
 from .recipes import describe_model, opened_for_training, pretrained_names
-from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder, train
+from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder, teacher_names, train
 
 # %% ../nbs/07_pipeline.ipynb #cc784f90
 STEPS = {'data': '01_data', 'train': '02_train', 'evaluate': '03_evaluate', 'maps': '04_activation_maps', 'attribution': '04a_attribution', 'atlas': '05_filter_atlas',
@@ -263,9 +263,10 @@ def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     data = str(parameters.get('data') or 'drawn')
     if data != 'kaggle' and not is_drawn(data): find_path(data)
     if 'train' in steps:
-        recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
-        for network in (str(parameters.get('start') or ''), *str(parameters.get('teacher') or '').split(',')):
-            if network: describe_model(network.strip())
+        recipe = recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
+        teachers = teacher_names(str(parameters.get('teacher') or ''))
+        for network in (*([str(parameters['start'])] if parameters.get('start') else []), *teachers): describe_model(network)
+        if recipe.patient and not teachers: raise ParameterError('patient=True, but there is no teacher', 'give one: teacher=…')
     elif set(steps) - {'data'}: describe_model(model_of(parameters))
 
 

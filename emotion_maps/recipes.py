@@ -20,7 +20,7 @@ import numpy as np
 from .backend import accelerators, backend_name, import_keras, start_processes
 from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, choose, file_name, fingerprint, place, read_json, write_json, write_whole
 from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, peak_memory, publish, recipe_from,
-                                require_model, split_fingerprint, split_seed, three_blocks, training_command, versions)
+                                require_model, split_fingerprint, split_seed, teacher_names, three_blocks, training_command, versions)
 
 # %% ../nbs/02a_recipes.ipynb #7232d601
 def weights_folder() -> Path:
@@ -134,8 +134,8 @@ def open_model(model: str | Path) -> Trained:
 
 def opened_for_training(parameters: Mapping[str, Any]) -> dict[str, Trained | list[Trained | str]]:
     "The networks of a training's `parameters` that are named as shipped ones, such as teacher=default, opened, several with commas between them as a list: what to give `train` in their place. Raises as `open_pretrained` and `start_processes`."
-    named = {role: [name.strip() for name in parameters[role].split(',')] for role in ('start', 'teacher') if isinstance(parameters.get(role), str)}
-    named = {role: names for role, names in named.items() if {*names} & {*pretrained_names()}}
+    named = {'start': [parameters.get('start')], 'teacher': teacher_names(given) if isinstance(given := parameters.get('teacher'), str) else []}
+    named = {role: names for role, names in named.items() if any(name in pretrained_names() for name in names)}
     if named: start_processes(parameters.get('processes', 1))  # before a network is opened
     opened = {role: [open_pretrained(name) if name in pretrained_names() else name for name in names] for role, names in named.items()}
     return {role: networks if len(networks) > 1 else networks[0] for role, networks in opened.items()}
@@ -342,12 +342,14 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
     return f"{_COUNTS.get(blocks := len(recipe['filters']), blocks)} blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
 
 
-def _past(command: str) -> str:
-    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone."
+def _past(command: str, counted: Sequence[str] = ()) -> str:
+    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: networks whose minutes are told with its own."
     told, made = told_by(command), {made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
     words = {'start': 'began with the weights of', 'teacher': 'learnt from the labels and from the answers of'}
-    said = [f'{word} {" and ".join(f"`{made.get(Path(one).name, Path(one).stem)}`" for one in told[role].split(","))}' for role, word in words.items() if role in told]
-    return f" It {' and '.join(said)}, whose own training is not in its minutes." if said else ''
+    named = {role: [made.get(Path(one).name, Path(one).stem) for one in told[role].split(',')] for role in words if role in told}
+    said = [f"{words[role]} {' and '.join(f'`{one}`' for one in ones)}" for role, ones in named.items()]
+    apart = ', whose own training is not in its minutes'*any(one not in counted for ones in named.values() for one in ones)
+    return f" It {' and '.join(said)}{apart}." if said else ''
 
 
 def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -358,11 +360,11 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     np.fill_diagonal(shares, 0)
     averaged = 'members' in manifest and not mirror
     if mirror:
-        shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'])}".rstrip('.') for member in manifest['members'])
+        shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'], [*mirror['of']])}".rstrip('.') for member in manifest['members'])
         shift, count = mirror.get('shift', 0), passes(manifest)
         moved = f', and both moved by {shift} pixels up, down, left and right'*bool(shift)
         network = f"{shapes}. {'Each' if len(mirror['of']) > 1 else 'The'} network sees the face and its mirror image{moved}; the {_COUNTS.get(count, count)} answers are averaged, so a face takes {_COUNTS.get(count, count)} forward passes."
-        chosen = 'the epochs and the recipes' + ' of its networks, and the weights of a mean among them'*any(member['members'] for member in manifest['members'])
+        chosen = 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any(member['members'] for member in manifest['members']) + 'and the views'
     else:
         shape = _shape_in_words(manifest['parameters'])
         network, chosen = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16.{_past(manifest['command'])}", 'the epochs and the recipes'
@@ -374,6 +376,8 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of another network too'*bool(taught) + '.'
         if of := manifest.get('chosen_from'): chosen = f'the epochs, the recipes and the weights of this mean (the best of {_COUNTS.get(of, of)})'
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
+    side = 'over' if calibration['mean_confidence'] > result['accuracy'] else 'under'
+    sure = f": it is {side}confident, {calibration['mean_confidence']:.1%} sure on average"*(calibration['ece'] > calibration['ece_by_chance'])
     lines = [f"### `{manifest['name']}`", '',
              f"**Network.** {network}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
@@ -381,7 +385,7 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
              f"**Accuracy** on PublicTest: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies'])}. Macro-F1 {result['macro_f1']:.3f}.", '',
              '| emotion | precision | recall | F1 | faces |', '|---|---|---|---|---|',
              *(f"| {emotion} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',
-             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests).", '',
+             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests{sure}).", '',
              '**Most frequent mistakes:** ' + ', '.join(f'{emotions[truth]} called {emotions[answer]} ({shares[truth, answer]:.0%})' for truth, answer in worst) + '.']
     if rows := [row for row in result.get('answered', ()) if row['accuracy'] is not None]:
         row = min(rows, key=lambda row: abs(row['coverage_asked'] - .8))
@@ -390,4 +394,4 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         lines += ['', '| the same faces | accuracy | mean confidence |', '|---|---|---|',
                   *(f"| {row['change']} | {row['accuracy']:.1%} | {row['mean_confidence']:.1%} |" for row in result['stress']), '',
                   'Where confidence stays above accuracy, the network does not notice that it is out of its depth.']
-    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', f"`make retrain NAME={manifest['name']} DATA={manifest['trained_on']}`  ", f"`{result['command']}`"])
+    return '\n'.join([*lines, '', *(f'- {line}' for line in USES.splitlines()), '', f"Trained again by the same settings: `make retrain NAME={manifest['name']} DATA={manifest['trained_on']}`. Scored: `{result['command']}`."])

@@ -10,7 +10,8 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
            'split_seed', 'split_fingerprint', 'weights_fingerprint', 'require_model', 'manifest_beside', 'load_trained',
            'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels',
-           'train', 'curves_figure', 'told_in_commands', 'training_command', 'write_result', 'demo_training']
+           'teacher_names', 'train', 'curves_figure', 'told_in_commands', 'training_command', 'write_result',
+           'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -720,8 +721,8 @@ def _called(trained: Trained) -> str:
 
 
 def _require_name(name: str) -> str:
-    if not isinstance(name, str) or not name.strip('.') or Path(name).name != name or '\\' in name or not name.isprintable() or len(name.encode()) > 150:
-        raise ParameterError(f'name={str(name)[:80]!r} is no plain file name', 'give a word without a folder or an ending, such as hour_48')
+    if not isinstance(name, str) or not name.strip('.') or Path(name).name != name or '\\' in name or ',' in name or not name.isprintable() or len(name.encode()) > 150:
+        raise ParameterError(f'name={str(name)[:80]!r} is no plain file name', 'give a word without a folder, a comma or an ending, such as hour_48')
     return name
 
 
@@ -819,18 +820,31 @@ def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str
     return left, {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
 
 
-def _first_seed(network: Trained, wanted: int | None, seed: int) -> int:
-    "The seed that chose which faces a network to start or to learn from did not learn. Raises `ParameterError` when another is wanted."
-    first = split_seed(network.manifest, seed)
-    if wanted not in (None, first): raise ParameterError(f'seed_of_split={wanted}, but {_called(network)} was trained with {first}, so it may have learnt faces that are to be held out', f'give seed_of_split={first}, or leave it out')
+def _first_seed(networks: Sequence[Trained], wanted: int | None, seed: int) -> int:
+    "The seed that chose which faces the networks to start or to learn from did not learn, by the first whose manifest tells it; else the one `wanted`, or `seed`. Raises `ParameterError` when another is wanted."
+    telling = [network for network in networks if {'seed', 'calibration'} & {*network.manifest}]
+    if not telling: return seed if wanted is None else require_seed(wanted)
+    first = split_seed(telling[0].manifest, seed)
+    if wanted not in (None, first): raise ParameterError(f'seed_of_split={wanted}, but {_called(telling[0])} was trained with {first}, so it may have learnt faces that are to be held out', f'give seed_of_split={first}, or leave it out')
     return first
+
+
+def teacher_names(teacher: str) -> list[str]:
+    "The networks that are named with commas between them; or the one file whose path has a comma of its own."
+    return [teacher] if place(teacher).is_file() else [name.strip() for name in teacher.split(',') if name.strip()]
+
+
+def _held_out_of(network: Trained) -> tuple[Any, ...]:
+    "What a network was not trained on: its data, the share held out and, if any was, by which seed."
+    share = network.manifest.get('calibration', {}).get('share', 0.)
+    return network.manifest.get('data_fingerprint'), share, split_seed(network.manifest) if share else None
 
 
 def _teachers(teacher: str | Path | Trained | list[str | Path | Trained]) -> list[Trained]:
     "The networks to learn from: one, several, or several whose names have commas between them. Raises as `load_trained`, and `ModelError` when they held back other faces from each other."
-    given = teacher.split(',') if isinstance(teacher, str) else teacher if isinstance(teacher, list) else [teacher]
-    teachers = [_given(network.strip() if isinstance(network, str) else network, 'teacher') for network in given if network]
-    if len({(split_seed(one.manifest), one.manifest.get('data_fingerprint')) for one in teachers}) > 1:
+    given = teacher_names(teacher) if isinstance(teacher, str) else teacher if isinstance(teacher, list) else [teacher]
+    teachers = [_given(network, 'teacher') for network in given if network]
+    if len(set(map(_held_out_of, teachers))) > 1:
         raise ModelError(f'{", ".join(_called(one) for one in teachers)} held back different faces, so one has learnt what another was judged on', 'give teachers that were trained on the same faces')
     return teachers
 
@@ -848,7 +862,7 @@ def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: 
     "What the teachers say of the faces to learn from, mixed with the labels; or, for patient ones, None and whom to ask. Raises `ParameterError`."
     if recipe.patient and not teachers: raise ParameterError('patient=True, but there is no teacher', 'give one: teacher=…')
     if not teachers: return None, None
-    if recipe.patient and batch_share().parts > 1: raise ParameterError('patient=True is for one process on one device', 'train with processes=1')
+    if recipe.patient and batch_share().parts > 1: raise ParameterError('patient=True is for one process on one device', 'train with processes=1, and show it one device alone, as by CUDA_VISIBLE_DEVICES=0')
     network = _as_one(teachers, policy)
     if recipe.patient: return None, compiled(with_faces(network, learnt.images))
     return teaching(network, learnt, recipe.teacher_share, mirror=any('mirror' not in one.manifest for one in teachers)), None  # a network that looks into the mirror itself says the same of both
@@ -869,15 +883,15 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
     for role, network in [('start', begun), *(('teacher', one) for one in teachers)]: _require_emotions(network, role, faces.emotions)
-    weights, first_seed = begun.model.get_weights() if start else (), seed if seed_of_split is None else require_seed(seed_of_split)
-    if start or teachers: first_seed = _first_seed(begun if start else teachers[0], seed_of_split, seed)
+    weights, first_seed = begun.model.get_weights() if start else (), _first_seed([begun, *teachers], seed_of_split, seed)
     parts = split_faces(faces, split, validation, first_seed)
     _require_split(begun, faces, parts)
     _require_share(begun, parts, calibration)
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught, asked = _taught(teachers, learnt, recipe, policy)
-    said = [taught] if asked is None and teachers else [weight for one in teachers for weight in one.model.get_weights()]
+    said = [taught] if teachers and not asked else ['patient', *(weight for one in teachers for weight in one.model.get_weights())] if asked else []
+    said += [f'split by {seed_of_split}'] if seed_of_split not in (None, seed) else []
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return _found_again(path, source)
     folder = path.parent/'runs'/run
@@ -890,7 +904,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
         manifest = {
             'name': path.name, 'run': file_name('drawn' if drawn else Path(data).stem, run[:8]), 'fingerprint': run, 'data': source,
             'data_fingerprint': split_fingerprint(parts), 'split': parts.kind, 'validation': validation,
-            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, 'preset': preset, **{role: ','.join(map(_called, networks)) for role, networks in {'start': [begun] if start else [], 'teacher': teachers}.items() if networks},
+            'note': parts.note, 'emotions': list(faces.emotions), 'unreadable': unreadable, 'seed': seed, **({} if seed_of_split is None else {'seed_of_split': seed_of_split}), 'preset': preset, **{role: ','.join(map(_called, networks)) for role, networks in {'start': [begun] if start else [], 'teacher': teachers}.items() if networks},
             'calibration': {'share': calibration, 'seed': first_seed, **calibrated}, **other_faces,
             'parameters': asdict(recipe), 'precision': policy, 'backend': backend_name(), 'versions': versions(), 'accelerators': list(accelerators()), 'processes': processes,
             'faces': {'train': len(learnt), 'validation': len(parts.validation), 'test': len(parts.test)},
@@ -949,7 +963,7 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     given |= {'split': 'folders'} if manifest.get('split') == 'folders' else {}
     given |= {'emotions': manifest['emotions']} if tuple(manifest.get('emotions', EMOTIONS)) != EMOTIONS else {}
     given |= {name: ','.join(map(_told, manifest[name].split(','))) for name in ('start', 'teacher') if name in manifest}
-    if not {'start', 'teacher'} & {*manifest} and (first_seed := split_seed(manifest)) != manifest.get('seed', 0): given['seed_of_split'] = first_seed
+    given |= {'seed_of_split': manifest['seed_of_split']} if 'seed_of_split' in manifest else {}
     given |= {name: value for name, value in {'clean': manifest['clean']['reasons'], 'probabilities': manifest['clean'].get('probabilities')}.items() if value} if 'clean' in manifest else {}
     given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}

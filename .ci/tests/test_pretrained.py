@@ -185,8 +185,8 @@ def test_networks_are_made_before_they_are_needed(name):
         notebook = next(word for word in shlex.split(command) if word.startswith("nbs/"))
         assert not given.keys() - step_parameters(NOTEBOOKS.parent / notebook).keys()
         averaged = given.get("average", []) if "model" in given else []  # a training averages epochs
-        members, mirrored = ([value] if isinstance(value, str) else value for value in (averaged, given.get("mirror", [])))
-        files = [given.get("start"), given.get("teacher"), *members, given["model"] if "ship_as" in given and "model" in given else None]
+        members, mirrored, teachers = ([value] if isinstance(value, str) else value for value in (averaged, given.get("mirror", []), given.get("teacher", [])))
+        files = [given.get("start"), *teachers, *members, given["model"] if "ship_as" in given and "model" in given else None]
         assert {file for file in files if file} <= made and {*mirrored} <= shipped, command
         if "ship_as" in given:
             shipped.add(given["ship_as"])
@@ -213,6 +213,7 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
     from emotion_maps.recipes import retraining
 
     monkeypatch.syspath_prepend(root / ".ci")
+    import retrain as script
     from retrain import retrain
 
     calls = []
@@ -228,6 +229,11 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
         return subprocess.CompletedProcess(words, 3 if made.name == "again_16.keras" else 0)
 
     monkeypatch.setattr(subprocess, "run", stand_in)
+    monkeypatch.setattr(script, "find_spec", lambda backend: backend != "torch")
+    with pytest.raises(EmotionMapsError, match="hour_48.keras was trained under torch.*[Pp]ip install torch"):
+        retrain("default", "drawn", str(tmp_path))
+    assert not calls
+    monkeypatch.setattr(script, "find_spec", lambda backend: True)
     with pytest.raises(EmotionMapsError, match="again_16.*exit code 3"):
         retrain("default", "drawn", str(tmp_path))
     assert len(calls) == 2 and calls[0][0][0] == "nbs/02_train.ipynb" and calls[0][1] == "torch" and {"drawn", "hour_48"} <= {*calls[0][0]} and f"{tmp_path}/hour_48.keras" in calls[1][0]
