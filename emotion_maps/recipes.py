@@ -248,7 +248,9 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     import matplotlib.pyplot as plt
     folder = Path(folder) if folder else place('nbs')/'results'
     runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
-    colors = dict(zip(runs, [color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7]*(len(runs)//9 + 1)))  # without the gray of the axes
+    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
+    trained = [name for name, run in runs.items() if run.get('history')]
+    colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     runs = {name: run for name, run in runs.items() if not names or name in names}
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
     figure, axes = plt.subplots(figsize=(9, 6), layout='constrained')
@@ -265,7 +267,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     means = {name: (edge, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
     if means: axes.scatter(*zip(*means.values()), marker='D', s=26, color=[colors[name] for name in means], zorder=3)
     for points in (ends, means):
-        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 8, .0105)):
+        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 11, .0105)):
             axes.annotate(name, (x, y), (x + 1.2, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .9, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
     axes.set_xlim(0, edge + 12*bool(means))
     axes.set_xticks(range(0, max(edge - 8, 1), 10))  # means have no epoch
