@@ -70,7 +70,7 @@ def main():
     rows = table(logs, split.test.labels, chosen.shift)
     write_json(RESULT, {"rows": rows, "faces": len(split.test), "note": split.note, "data": Path(split.test.source).name, "data_fingerprint": split_fingerprint(split),
                         "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
-                        "command": f"{'' if backend_name() == 'tensorflow' else f'KERAS_BACKEND={backend_name()} '}python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
+                        "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
     for row in rows:
         print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
 

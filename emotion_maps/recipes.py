@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .backend import accelerators, backend_name, import_keras, start_processes
-from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, choose, file_name, fingerprint, place, read_json, write_json, write_whole
+from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, chapter_command, choose, file_name, fingerprint, place, read_json, write_json, write_whole
 from .train import (Trained, calibrate, faces_of, held_out, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, peak_memory, publish, recipe_from,
                                 require_model, split_fingerprint, split_seed, teacher_names, three_blocks, training_command, versions)
 
@@ -216,7 +216,7 @@ def ship_mirrored(of: str | Sequence[str], name: str, data: str = '', folder: st
         'scores': measure(model, split.validation, recipe_from('brief', **manifest['parameters'])) | {'best_epoch': epochs, 'epochs': epochs},
         'versions': versions(), 'duration_seconds': sum(one['duration_seconds'] for one in each),
         'members': [{'name': one['name'], 'command': one['command'], 'parameters': one['parameters'], 'members': one.get('members', [])} for one in each],
-        'command': f'papermill nbs/02a_recipes.ipynb out.ipynb -p mirror {",".join(members)}{f" -p shift {shift}"*bool(shift)} -p ship_as {name} -p data {trained_on}'})
+        'command': chapter_command('02a_recipes', {'mirror': [*members], 'shift': shift, 'ship_as': name, 'data': trained_on}, {'shift': 0})})
 
 # %% ../nbs/02a_recipes.ipynb #758aac02
 def trials(folder: str | Path | None = None) -> Any:

@@ -19,7 +19,6 @@ import logging
 import math
 import os
 import platform
-import shlex
 import shutil
 import sys
 import time
@@ -35,7 +34,7 @@ from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
 from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, compiled, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
-from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, choose, file_name,
+from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, chapter_command, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
 from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, require_seed, split_faces
@@ -890,7 +889,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught, asked = _taught(teachers, learnt, recipe, policy)
-    said = [taught] if teachers and not asked else ['patient', *(weight for one in teachers for weight in one.model.get_weights())] if asked else []
+    said = ['patient', *(weight for one in teachers for weight in one.model.get_weights())] if asked else [taught] if teachers else []
     said += [f'split by {seed_of_split}'] if seed_of_split not in (None, seed) else []
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return _found_again(path, source)
@@ -948,12 +947,10 @@ def told_in_commands(trained: Trained) -> str:
 
 def training_command(manifest: Mapping[str, Any]) -> str:
     "The command that trains again what a manifest describes; for a mean of networks (chapter 02a) the one that averages them."
-    backend = '' if manifest['backend'] == 'tensorflow' else f'KERAS_BACKEND={manifest["backend"]} '
     if 'members' in manifest:
-        shares = f' -p shares {",".join(f"{share:g}" for share in manifest["shares"])}' if 'shares' in manifest else ''
-        shares += f' -p chosen_from {manifest["chosen_from"]}' if 'chosen_from' in manifest else ''
-        return (f'{backend}papermill nbs/02a_recipes.ipynb out.ipynb -p data {shlex.quote(Path(manifest["data"]).name)} -p average {shlex.quote(",".join(_told(member["name"]) for member in manifest["members"]))}{shares}'
-                f' -p model {shlex.quote(_told(manifest["name"]))}')
+        shares = [f'{share:g}' for share in manifest.get('shares', ())]
+        given = {'data': Path(manifest['data']).name, 'average': [_told(member['name']) for member in manifest['members']], 'shares': ','.join(shares), 'chosen_from': manifest.get('chosen_from', ''), 'model': _told(manifest['name'])}
+        return chapter_command('02a_recipes', given, {}, manifest['backend'])
     parameters = asdict(Recipe()) | manifest['parameters']  # a setting that came later was off
     usual = json.loads(json.dumps(asdict(recipe_from(manifest['preset']))))
     changed = {name: value for name, value in json.loads(json.dumps(parameters)).items() if name in usual and name != 'average' and value != usual[name]}
@@ -968,8 +965,7 @@ def training_command(manifest: Mapping[str, Any]) -> str:
     given |= {name: manifest[name] for name in ('train_faces', 'shuffle_labels') if name in manifest}
     told = manifest | {'calibration': manifest['calibration'].get('share', .05) if 'calibration' in manifest else 0., 'name': Path(manifest.get('name', MODEL_NAME)).stem}
     given |= {name: told[name] for name, value in {'validation': .1, 'unreadable': 'refuse', 'seed': 0, 'calibration': .05, 'name': MODEL_NAME}.items() if told.get(name, value) != value}
-    words = [f'-p {name} {shlex.quote(",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))}' for name, value in given.items()]
-    return f'{backend}papermill nbs/02_train.ipynb out.ipynb {" ".join(words)}'
+    return chapter_command('02_train', given, {}, manifest['backend'])
 
 
 def write_result(trained: Trained, path: str | Path, about: str = '') -> Path:
