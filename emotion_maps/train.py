@@ -108,6 +108,8 @@ class Recipe:
     flip: bool = True  # mirrored half of the time
     erase: float = 0.  # share of faces with a part erased
     mixup: float = 0.  # how much faces are mixed: the parameter of a beta distribution, 0 not at all
+    noise: float = 0.  # greatest standard deviation of the noise on half of the faces, in grey levels
+    downscale: float = 0.  # share of faces made coarser, down to a quarter of their pixels a side
 
     def check(self) -> 'Recipe':
         "The recipe itself when every value is in its range."
@@ -133,7 +135,7 @@ class Recipe:
         return self
 
     @property
-    def augmentation(self) -> Augmentation: return Augmentation(self.rotation, self.shift, self.zoom, self.flip, self.erase, self.mixup)
+    def augmentation(self) -> Augmentation: return Augmentation(self.rotation, self.shift, self.zoom, self.flip, self.erase, self.mixup, self.noise, self.downscale)
 
     @property
     def phases(self) -> list[tuple[int, int]]:
@@ -199,7 +201,7 @@ ON_DEVICE = 'faces_on_device'  # the name of the variable that holds them
 
 
 def with_faces(network: Any, images: np.ndarray) -> Any:
-    "A model from (numbers (n,) int32, changes (n, 13) float32, partners (n,) int32) to the network's answers about those of `images`, (count, size, size) uint8, that they name."
+    "A model from (numbers (n,) int32, changes (n, 17) float32, partners (n,) int32) to the network's answers about those of `images`, (count, size, size) uint8, that they name."
     keras = import_keras()
 
     class FaceTable(keras.layers.Layer):
@@ -225,7 +227,7 @@ def _changes(count: int, recipe: Recipe, share: Share, seed: tuple[int, ...], si
 
 
 def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: int = IMAGE_SIZE, share: Share = Share(), teacher: Callable[[list[np.ndarray]], Any] | None = None) -> Any:
-    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 13) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle. With a `teacher`, a function from the first three to answers (b, classes), the recipe's `teacher_share` of the targets comes from it; `.ask()` asks for a whole epoch.
+    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 17) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle. With a `teacher`, a function from the first three to answers (b, classes), the recipe's `teacher_share` of the targets comes from it; `.ask()` asks for a whole epoch.
 
     Of every batch it yields what is this process's of the `share`; partners are places in the whole batch (or in their part of it, when the parts are computed apart). Raises `ParameterError`."""
     if recipe.batch_size < share.parts: raise ParameterError(f'batch_size={recipe.batch_size} cannot be divided among {share.parts}', f'give a batch_size of {share.parts} or more, or fewer processes')
@@ -679,7 +681,7 @@ def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
 # %% ../nbs/02_train.ipynb #2f8c7828
 def run_fingerprint(split: Split, recipe: Recipe, seed: int, precision: str, calibration: float, start: Sequence[np.ndarray] = ()) -> str:
     "What a training's result depends on, in sixteen digits: data, recipe, seed, number format, share held out, backend, weights it starts from or learns from."
-    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm', 'patient')}  # settings that came later: without them, older runs keep their names
+    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm', 'patient', 'noise', 'downscale')}  # settings that came later: without them, older runs keep their names
     return fingerprint(split_fingerprint(split), settings, seed, precision, calibration, backend_name(), list(split.train.emotions), *start)
 
 
