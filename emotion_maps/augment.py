@@ -98,7 +98,7 @@ def _random_quality(count: int, augmentation: Augmentation, seed: tuple[int, ...
     generator = np.random.default_rng((*seed, 2))
     coarse = generator.uniform(0, 2, count)*(generator.random(count) < augmentation.downscale)
     noise = np.maximum(generator.uniform(-augmentation.noise, augmentation.noise, count), 0)  # none for half of them
-    return np.concatenate([np.stack([coarse, noise], 1), generator.integers(0, SHEET - IMAGE_SIZE, (count, 2))], 1)
+    return np.concatenate([np.stack([coarse, noise], 1), generator.integers(0, SHEET - IMAGE_SIZE, (count, 2))*(noise > 0)[:, None]], 1)
 
 
 @cache
