@@ -23,7 +23,7 @@ from .audit import chosen_reasons
 from .data import Faces, Split, copies_in, is_drawn
 from .model_files import largest_output
 from .recipes import open_model
-from .train import Trained, confidence_quantiles, emotions_of, faces_of, split_fingerprint, versions
+from .train import Trained, confidence_quantiles, emotions_of, faces_of, is_of_its_faces, split_fingerprint, versions
 
 # %% ../nbs/03_evaluate.ipynb #83f63aaa
 def _gray_faces(images: Any, network: Any) -> np.ndarray:
@@ -455,21 +455,18 @@ def verdict_in_words(result: Mapping[str, Any], required_accuracy: float, verdic
     return f"Required accuracy {required_accuracy:.1%}: {verdict}{reason}."
 
 # %% ../nbs/03_evaluate.ipynb #5da4614e
-def _own(trained: Trained, split: Split) -> bool: return trained.manifest.get('data_fingerprint') == split_fingerprint(split)
-
-
 def note_of(trained: Trained, split: Split, part: str = 'test') -> str:
     "What has to be said with every score of this network on this part; empty when it was kept apart from training and selection."
     if not trained.manifest.get('data_fingerprint'): return 'it is not known which faces the network was trained on'
-    if not _own(trained, split): return f"these are not the faces the network was trained on ({trained.manifest.get('trained_on') or Path(trained.manifest['data']).name})"
+    if not is_of_its_faces(trained.manifest, split): return f"these are not the faces the network was trained on ({trained.manifest.get('trained_on') or Path(trained.manifest['data']).name})"
     return {'train': 'the network was trained on these images', 'validation': 'these images chose the epoch that was kept'}.get(part, split.note)
 
 
 def training_copies(trained: Trained, split: Split, faces: Faces) -> np.ndarray | None:
     "Which faces, (n,) bool, have an identical copy among those the network was trained on; None when these cannot be read, or have changed."
-    try: known = split if _own(trained, split) else faces_of(trained)
+    try: known = split if is_of_its_faces(trained.manifest, split) else faces_of(trained)
     except EmotionMapsError: return None
-    return copies_in(faces, known.train) if _own(trained, known) else None
+    return copies_in(faces, known.train) if is_of_its_faces(trained.manifest, known) else None
 
 # %% ../nbs/03_evaluate.ipynb #bea6ba83
 def _turn(images: np.ndarray, degrees: float) -> np.ndarray:

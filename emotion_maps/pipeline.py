@@ -36,7 +36,7 @@ from .core import (EMOTIONS, MODEL_NAME, DataError, EmotionMapsError, MissingSte
 from .data import is_drawn, load_faces
 from .evaluate import label_check, verdict_in_words
 from .recipes import describe_model, opened_for_training, pretrained_names
-from .train import PRESETS, Recipe, faces_of, recipe_from, run_folder, teacher_names, train
+from .train import Recipe, epochs_in_words, faces_of, recipe_from, run_folder, teacher_names, train, usual_preset
 
 # %% ../nbs/07_pipeline.ipynb #cc784f90
 STEPS = {'data': '01_data', 'train': '02_train', 'evaluate': '03_evaluate', 'maps': '04_activation_maps', 'attribution': '04a_attribution', 'atlas': '05_filter_atlas',
@@ -178,7 +178,7 @@ def _facts(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple
     for name, found in (('accuracy', scores), ('without copies of training faces', scores.get('without_copies'))):
         if found and found['n']: rows.append((name, '{:.3f} (95 % interval {:.3f} to {:.3f}, {} faces)'.format(found['accuracy'], *found['interval'], found['n'])))
     if scores: rows += [('macro-F1', f'{scores["macro_f1"]:.3f}'), ('floor', f'{scores["required_accuracy"]:.2f} {scores["verdict"]}')]
-    rows += [('preset', manifest['preset']), ('seed', manifest['seed']), ('epochs', f'{manifest["scores"]["epochs"]}, kept the weights of epoch {manifest["scores"]["best_epoch"]}'),
+    rows += [('preset', manifest.get('preset', '')), ('seed', manifest['seed']), ('epochs', epochs_in_words(manifest)),
              ('validation accuracy', f'{manifest["scores"]["validation_accuracy"]:.3f}'), ('training time', f'{clock(manifest["duration_seconds"])}'),
              ('versions', ', '.join(f'{name} {version}' for name, version in manifest['versions'].items()))]
     return rows
@@ -253,7 +253,7 @@ def without_training(steps: Sequence[str], parameters: Mapping[str, Any], declar
     "The steps when a network is given by name or path: there is nothing to train then. Raises `ParameterError` for a parameter that only training takes."
     kept = [step for step in steps if step != 'train']
     for name in parameters:
-        if not any(name in declared[step] for step in kept):
+        if name != 'resume' and not any(name in declared[step] for step in kept):  # that one also goes on with a run of chapters
             raise ParameterError(f'{name} is for training, and model={parameters["model"]} is already trained', f'leave out {name}, or model')
     return kept
 
@@ -263,7 +263,7 @@ def check_before(steps: Sequence[str], parameters: Mapping[str, Any]) -> None:
     data = str(parameters.get('data') or 'drawn')
     if data != 'kaggle' and not is_drawn(data): find_path(data)
     if 'train' in steps:
-        recipe = recipe_from(parameters.get('preset') or next(iter(PRESETS)), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
+        recipe = recipe_from(parameters.get('preset') or usual_preset(data), **{name: parameters[name] for name in parameters if hasattr(Recipe, name)})
         teachers = teacher_names(str(parameters.get('teacher') or ''))
         for network in (*([str(parameters['start'])] if parameters.get('start') else []), *teachers): describe_model(network)
         if recipe.patient and not teachers: raise ParameterError('patient=True, but there is no teacher', 'give one: teacher=…')

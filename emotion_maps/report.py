@@ -33,7 +33,7 @@ from .data import Faces, is_drawn, is_picture, load_faces
 from .evaluate import accuracy_interval
 from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts, region_in_words
 from .recipes import USES
-from .train import Trained, emotions_of, faces_of, run_folder, training_command
+from .train import Trained, emotions_of, epochs_in_words, faces_of, run_folder, training_command
 
 if TYPE_CHECKING: import pandas
 
@@ -414,7 +414,7 @@ def about_run(trained: Trained, results: RunResults) -> list[dict[str, Any]]:
             'its data': '' if atlas.get('data_fingerprint') in (None, manifest.get('data_fingerprint')) else atlas['data_fingerprint']}
     history = manifest.get('scores', {})
     network = {'file': trained.path.name, 'fingerprint': manifest.get('fingerprint'), 'weights': f'{trained.model.count_params():,}', 'layers': ', '.join(convolutional_layers(trained.model)), 'preset': manifest.get('preset'), 'seed': manifest.get('seed'),
-               'epochs': f"{history['epochs']}, kept number {history['best_epoch']}" if history else '', 'validation accuracy': percent(history['validation_accuracy']) if history else '',
+               'epochs': epochs_in_words(manifest) if history else '', 'validation accuracy': percent(history['validation_accuracy']) if history else '',
                'duration': clock(manifest['duration_seconds']) if manifest.get('duration_seconds') else '', 'backend': manifest.get('backend'), 'precision': manifest.get('precision')}
     groups = {'Data': data, 'Network and training': network, 'Parameters of the training': manifest.get('parameters', {}), 'Versions': manifest.get('versions', {})}
     return [{'title': title, 'rows': rows} for title, pairs in groups.items() if (rows := [(name.replace('_', ' '), short(value)) for name, value in pairs.items() if value not in ('', None)])]
