@@ -14,7 +14,7 @@ help:
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'
 	@echo 'make fuzz [SECONDS=n] [SEED=n]   hostile inputs: damaged pictures, archives, tables, model files'
-	@echo 'make bench-train [MINUTES=n]   how fast training is here, beside plain Keras, and how accurate after each of n minutes (5; 0: not asked), on the ZIP that EMOTION_MAPS_FER2013 names, else on drawn faces; make bench runs every measurement'
+	@echo 'make bench-train [MINUTES=n]   how fast training is here, beside plain Keras, and how accurate after each of n minutes (5; 0: not asked), on the ZIP that EMOTION_MAPS_FER2013 names, else on drawn faces; make bench measures every speed'
 	@echo 'make notebooks   run all notebooks again, export the modules, make README; make lock compiles requirements.txt'
 
 install: $(INSTALLED)
@@ -29,7 +29,7 @@ run: install
 	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(PRETRAINED),--model default)
 
 retrain: install
-	@$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"
+	@$(if $(DATA),,$(error say which data: make retrain DATA=path/to/fer2013.zip))$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"
 
 test: install
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing

@@ -20,7 +20,7 @@ from emotion_maps.augment import resized
 from emotion_maps.backend import accelerators, backend_name, choose_precision, import_keras
 from emotion_maps.core import IMAGE_SIZE, write_json
 from emotion_maps.data import load_faces, split_faces
-from emotion_maps.train import PRESETS, fit, measure, one_hot, ready_to_fit, recipe_from, save_state, three_blocks, versions
+from emotion_maps.train import PRESETS, fit, measure, one_hot, ready_to_fit, recipe_from, save_state, split_fingerprint, three_blocks, versions
 
 keras = import_keras()
 PRESET = "hour"
@@ -279,7 +279,7 @@ def main():
     if chosen.result:
         source = Path(split.train.source).name
         words = "".join(f" --{name.replace('_', '-')} {value:g}" for name, value in vars(chosen).items() if name != "result" and value != parser.get_default(name))
-        write_json(chosen.result, facts | {"data": source, "rates": rates, "by_minute": by_minute, "command": f"EMOTION_MAPS_FER2013={source} KERAS_BACKEND={backend_name()} python .ci/bench_train.py{words}"})
+        write_json(chosen.result, facts | {"data": source, "data_fingerprint": split_fingerprint(split), "rates": rates, "by_minute": by_minute, "command": f"EMOTION_MAPS_FER2013={source} KERAS_BACKEND={backend_name()} python .ci/bench_train.py{words} --result nbs/results/{Path(chosen.result).name}"})
     if not chosen.minutes:
         print("Accuracy per minute was not measured: say make bench-train MINUTES=10, or --minutes 10 (it takes twice that)")
 

@@ -1,21 +1,21 @@
-"""What the mirror image, shifted views and further networks each add to the shipped network, on the test faces of FER2013 (PublicTest where that is all there is).
+"""What the mirror image, shifted views and further networks each add to the shipped network, on the faces of FER2013 that choose between them: PublicTest.
 
-usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS]     (minutes; writes nbs/results/02a_views.json)
+usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS] [--result FILE]     (minutes)
 """
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
 from emotion_maps.backend import backend_name
-from emotion_maps.core import Progress, write_json
+from emotion_maps.core import EmotionMapsError, ParameterError, Progress, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
 from emotion_maps.recipes import describe_model, load_pretrained, pretrained_names
 from emotion_maps.train import split_fingerprint, versions
 
-RESULT = Path(__file__).resolve().parents[1] / "nbs" / "results" / "02a_views.json"
 FIRST = "default"
 
 
@@ -53,27 +53,35 @@ def table(logs, labels, shift):
     return rows
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data")
-    parser.add_argument("--shift", type=int, default=2, help="pixels (%(default)s)")
-    chosen = parser.parse_args()
+def measure(chosen):
+    """Measure, print, and with --result keep; the faces of the test part stay unseen. Raises `DataError`, `ParameterError`."""
+    if not 0 <= chosen.shift < 24:
+        raise ParameterError(f"--shift {chosen.shift} is no number of pixels", "give a whole number from 0 to 23")
     split = split_faces(load_faces(chosen.data))
+    faces = split.validation
     networks = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))
-    views, logs = views_of(split.test.images, chosen.shift), {}
+    views, logs = views_of(faces.images, chosen.shift), {}
     with Progress(len(networks) * len(views), "Views") as bar:
         for name in networks:
             model = load_pretrained(name)
             for view, images in views.items():
                 logs[name, view] = np.log(model.predict(model_input(images), batch_size=256, verbose=0).clip(1e-30))
                 bar.advance()
-    rows = table(logs, split.test.labels, chosen.shift)
-    write_json(RESULT, {"rows": rows, "faces": len(split.test), "note": split.note, "data": Path(split.test.source).name, "data_fingerprint": split_fingerprint(split),
-                        "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
-                        "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}"})
+    rows = table(logs, faces.labels, chosen.shift)
+    if chosen.result:
+        write_json(chosen.result, {"rows": rows, "faces": len(faces), "note": split.note, "data": Path(faces.source).name, "data_fingerprint": split_fingerprint(split),
+                                   "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
+                                   "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift} --result nbs/results/{Path(chosen.result).name}"})
     for row in rows:
         print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--shift", type=int, default=2, help="pixels (%(default)s)")
+    parser.add_argument("--result", help="also write the figures to this JSON file")
+    try:
+        measure(parser.parse_args())
+    except EmotionMapsError as error:
+        sys.exit(str(error))

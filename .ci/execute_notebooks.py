@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 LARGEST_OUTPUT = 200_000
 FINISHED = re.compile(r"[A-Z][^\n:]*: done")  # a progress bar at its end
@@ -64,8 +65,11 @@ def problems(notebook):
 
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=3600, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
-                   resources={"metadata": {"path": str(path.parent)}}).execute()
+    try:
+        NotebookClient(notebook, timeout=3600, kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
+                       resources={"metadata": {"path": str(path.parent)}}).execute()
+    except CellExecutionError as error:
+        return [f"it failed: {error}"]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             join_streams(cell)

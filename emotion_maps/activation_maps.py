@@ -612,9 +612,11 @@ def filter_grid(maps: np.ndarray, layer: str = '', image: int = 0, name: str = '
 # %% ../nbs/04_activation_maps.ipynb #aa405128
 def overlay_grid(faces: np.ndarray, maps: np.ndarray, layer: str = '', filters: Sequence[int] | None = None, names: Sequence[str] = (),
                  normalisation: str = 'filter', colour_map: str = 'inferno', strength: float = .7) -> 'Figure':
-    "Faces `(n, height, width) uint8`, one a row, with the maps `(n, …)` of chosen filters over them (by default the six strongest)."
+    "Faces `(n, height, width) uint8`, one a row, with the maps `(n, …)` of chosen filters over them (by default the six strongest). Raises `ParameterError`."
     filters = strongest_filters(maps) if filters is None else list(filters)
     heads = [splitext(name)[0].replace('/', '\n') for name in names] if len(names) else ()
+    for number in filters:
+        if not 0 <= number < maps.shape[-1]: raise ParameterError(f'{layer or "the layer"} has no filter {number}', f'use numbers from 0 to {maps.shape[-1] - 1}')
     if not len(filters): return sheet([[face] for face in faces], [['']]*len(faces), layer, 'no filter of this layer is active on these faces', heads)
     chosen = maps[..., filters]
     low, high = (np.broadcast_to(limit, (len(maps), 1, 1, len(filters)))[:, 0, 0] for limit in limits(chosen, normalisation))
@@ -703,6 +705,7 @@ def pick_images(wanted: int | str | Sequence[int] | None, labels: np.ndarray) ->
     if named is None:
         rank = np.array([(labels[:n] == label).sum() for n, label in enumerate(labels)], int)
         order = np.lexsort((labels, rank))
+        if wanted is not None and wanted < 1: raise ParameterError(f'{wanted} images were asked for', 'ask for one or more')
         return order[:len(set(labels.tolist())) if wanted is None else wanted].tolist()
     for number in named:
         if not 0 <= number < len(labels): raise ParameterError(f'There is no image {number}', f'use numbers from 0 to {len(labels) - 1}')

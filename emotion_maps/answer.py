@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STABLE', 'TRANSPLANTS', 'Evidence', 'region_evidence', 'density_table', 'holm', 'verdicts', 'answer_figure',
            'about_training', 'named_shares', 'region_profiles', 'profiles_figure', 'lay_over', 'transplant', 'follow',
-           'follow_figure', 'control_in_words', 'answer_in_words']
+           'follow_figure', 'rivals', 'control_in_words', 'answer_in_words']
 
 # %% ../nbs/05c_answer.ipynb #8494121d
 from collections.abc import Mapping, Sequence
@@ -291,6 +291,21 @@ def follow_figure(table: 'pandas.DataFrame') -> 'Figure':
     figure.legend(*axes.get_legend_handles_labels(), fontsize=7, frameon=False, ncols=len(parts), loc='outside lower center')
     return figure
 
+# %% ../nbs/05c_answer.ipynb #facaa697
+def rivals(result: Mapping[str, Any]) -> 'pandas.DataFrame':
+    """For every layer and emotion of a result file: density of the evidence in the regions that FACS expects of it beyond that in the rest of the face, the same for the regions of the other emotions (mean and largest),
+    and the `place` of its own among all sets of regions, 1 the densest, of `sets`."""
+    import pandas as pd
+    known, rows = {regions for emotion in EMOTION_ACTION_UNITS if (regions := _expected(emotion))}, []
+    for (layer, emotion), own in pd.DataFrame(result['density']).query('region != @OUTSIDE').groupby(['layer', 'emotion'], sort=False):
+        def lead(regions: Sequence[str]) -> float:
+            inside, rest = (own[own['region'].isin(regions) == there][['evidence', 'area']].sum() for there in (True, False))
+            return inside['evidence']/inside['area'] - rest['evidence']/rest['area']
+        others = [lead(regions) for regions in known - {_expected(emotion)}]
+        if not (expected := _expected(emotion)): continue
+        rows.append({'layer': layer, 'emotion': emotion, 'own': lead(expected), 'others': float(np.mean(others)), 'largest other': max(others), 'place': 1 + sum(other > lead(expected) for other in others), 'sets': len(known)})
+    return pd.DataFrame(rows, columns=['layer', 'emotion', 'own', 'others', 'largest other', 'place', 'sets'])
+
 # %% ../nbs/05c_answer.ipynb #7af461d0
 def control_in_words(result: Mapping[str, Any]) -> str:
     "What a network trained on shuffled labels shows, beside what this one does, from a result file of this chapter; empty without a control."
@@ -309,6 +324,7 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
     import pandas as pd
     told, layers = pd.DataFrame(result['verdicts']), list(dict.fromkeys(row['layer'] for row in result['verdicts']))
     lines = [f"**{result['model']}** on {result['faces']:,} test faces of {result['data']} ({result['accuracy']:.1%} right).", '']
+    if told.empty: told = pd.DataFrame(columns=['emotion', 'verdict', 'layer'])
     if told.empty: lines.append('FACS lists action units for none of these emotions, or none could be compared.')
     for emotion, rows in told.groupby('emotion', sort=False) if len(told) else ():
         holds, against = rows[rows['verdict'] == 'expected regions']['layer'].tolist(), rows[rows['verdict'] == 'other regions']['layer'].tolist()
@@ -316,6 +332,9 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
         if against: words += f", in {len(against)} it is denser elsewhere in the face ({', '.join(against)})"
         if rows['shortcut'].any(): words += f"; a shortcut in {', '.join(rows[rows['shortcut']]['layer'])}: denser outside the face than in the expected regions"
         lines.append(f'- **{emotion}** ({", ".join(part.replace("_", " ") for part in expected_regions(emotion))}): {words}.')
+    if (told['verdict'] == 'expected regions').any():
+        placed = rivals(result).merge(told[told['verdict'] == 'expected regions'][['layer', 'emotion']])
+        lines += ['', f"Denser than the rest of the face is not denser than where FACS expects *other* emotions: of these {len(placed)} cases, in {(placed['place'] == 1).sum()} no other emotion's regions are denser (by the mean densities, untested)."]
     follows = pd.DataFrame(result['follow'])
     if len(follows):
         sure = follows[(follows['low'] > 0) & (follows.get('p_holm', 0.) <= .05)].sort_values('following', ascending=False)

@@ -501,7 +501,7 @@ def doubt_findings(faces: Faces, probabilities: np.ndarray, groups: np.ndarray |
 
 # %% ../nbs/01b_audit.ipynb #779f45a9
 def save_probabilities(path: str | Path, faces: Faces, probabilities: np.ndarray) -> Path:
-    "Write out-of-fold probabilities (n, classes) with the names of their faces as .npz, whole or not at all."
+    "Write out-of-fold probabilities (n, classes) with the names of their faces as .npz, whole or not at all. Raises `WritingError`."
     with write_whole(path) as part, open(part, 'wb') as file:
         np.savez_compressed(file, names=faces.names, emotions=np.array(faces.emotions, str), probabilities=np.asarray(probabilities, 'float32'))
     return Path(path)
@@ -628,7 +628,7 @@ def contact_sheet_of_findings(faces: Faces, report: Audit, reason: str, count: i
 
 # %% ../nbs/01b_audit.ipynb #ed553363
 def save_audit(report: Audit, path: str | Path) -> Path:
-    "Write an audit as Parquet, whole or not at all: the findings, the facts in the file's metadata."
+    "Write an audit as Parquet, whole or not at all: the findings, the facts in the file's metadata. Raises `WritingError`."
     table = report.findings.copy()
     table.attrs = {'audit': report.facts}
     with write_whole(path) as part: table.to_parquet(part, index=False)
@@ -646,7 +646,7 @@ def read_audit(path: str | Path) -> Audit:
 
 # %% ../nbs/01b_audit.ipynb #f76e85f9
 def keep_audit(report: Audit, output: str | Path = 'activation_maps_output') -> Path:
-    "Write an audit's table and figure into a folder of `output` that is named by the faces: that folder."
+    "Write an audit's table and figure into a folder of `output` that is named by the faces: that folder. Raises `WritingError`."
     import matplotlib.pyplot as plt
     folder = place(output)/file_name('audit', report.facts['fingerprint'][:8])
     save_audit(report, folder/'audit.parquet')
@@ -677,6 +677,13 @@ def _outvoted(faces: Faces, names: set[str]) -> set[str]:
     return out
 
 # %% ../nbs/01b_audit.ipynb #a7e235fd
+def _repeats_among(faces: Faces, left: np.ndarray) -> set[str]:
+    "The names of those faces, of the ones that are `left` (n,) bool, with an identical one before them in the same part that is left too."
+    import pandas as pd
+    some = faces[np.flatnonzero(left)]
+    return set(some.names[pd.DataFrame({'group': identical_groups(some.images), 'part': some.usage}).duplicated()])
+
+
 def clean(faces: Faces, report: Audit, reasons: Sequence[str] | str | None = CLEANING, relabel: bool = False) -> Cleaned:
     """The faces without what an audit of them found, for some reasons, and a record of it; faces to test on always stay. Raises `DataError`, `ParameterError`.
 
@@ -686,6 +693,9 @@ def clean(faces: Faces, report: Audit, reasons: Sequence[str] | str | None = CLE
     table = table[table.reason.isin(wanted) & (table.name != '') & ~table.part.isin(TEST_PARTS)]
     outvoted = _outvoted(faces, set(table.name[table.reason == 'conflict']))
     table = table[(table.reason != 'conflict') | table.name.isin(outvoted)]
+    goes = (table.reason != 'doubtful_label') | (not relabel)
+    otherwise = set(table.name[goes & (table.reason != 'repeat')])
+    table = table[(table.reason != 'repeat') | table.name.isin(otherwise | _repeats_among(faces, ~np.isin(faces.names, list(otherwise))))]
     gone = set(table.name[(table.reason != 'doubtful_label') | (not relabel)])
     record = table.groupby('name').agg(part=('part', 'first'), label=('label', 'first'), reasons=('reason', ', '.join), suggested=('suggested', 'max')).reset_index()
     record.insert(1, 'action', ['removed' if name in gone else 'relabelled' for name in record.name])

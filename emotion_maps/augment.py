@@ -17,7 +17,7 @@ from .core import IMAGE_SIZE, ParameterError
 
 # %% ../nbs/01a_augment.ipynb #7feaf825
 class Augmentation(NamedTuple):
-    "How much a training face may change: rotation in degrees (±), shift and zoom as fractions (±), mirrored or not, share of faces with a part erased, strength of mixup, greatest standard deviation of noise in grey levels, share of faces made coarser."
+    "How much a training face may change: rotation in degrees (±), shift and zoom as fractions (±), mirrored or not, share of faces with a part erased, mixup's parameter of the beta distribution (0: none), greatest standard deviation of noise in grey levels, share of faces made coarser."
     rotation: float = 10.
     shift: float = .1
     zoom: float = .1

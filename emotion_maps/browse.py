@@ -26,10 +26,10 @@ from ipywidgets import HTML, Button, Dropdown, FloatSlider, HBox, IntSlider, Lay
 
 from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, keras_model, limits, overlay,
                                           prepare_images, split_network, strongest_filters)
-from .attribution import METHODS, attribute, attribution_tile, class_scores
+from .attribution import METHODS, attribute, attribution_tile, class_scores, probabilities_of
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import EMOTIONS, OUTSIDE, REGIONS, DataError, EmotionMapsError, ModelError, ParameterError, choose, progress
-from .filter_atlas import FilterAtlas, favourites_picture, on_grid, optimised_parts, region_in_words, regions_of_faces
+from .filter_atlas import FilterAtlas, emotion_in_words, favourites_picture, on_grid, optimised_parts, region_in_words, regions_of_faces
 
 if TYPE_CHECKING:
     import keras
@@ -118,9 +118,9 @@ class Views:
         return maps, *(np.broadcast_to(limit[0, 0, 0], maps.shape[-1:]) for limit in limits(maps[None], scale))
 
     def probabilities(self, image: int) -> np.ndarray | None:
-        "The network's answer, `(emotions,)`; None when it is not one probability for each emotion."
+        "The network's answer, `(emotions,)` float32 in 0…1, also where it ends in logits; None when it is not one number for each emotion."
         answer = self.look(image)[1]
-        return answer if answer.shape == (len(self.emotions),) else None
+        return probabilities_of(answer[None])[0] if answer.shape == (len(self.emotions),) else None
 
     def verdict(self, image: int) -> str:
         "The network's three likeliest emotions in words, if it names emotions."
@@ -307,10 +307,9 @@ def card_words(row: Any) -> str:
     "What a filter's row in an atlas says, in words."
     if row['dead']: return 'It answered to none of the faces: a dead filter.'
     times = f' ({row["enrichment"]:.1f} times its share of the area)' if isinstance(row['region'], str) else ''
-    words = [f'It {region_in_words(row)}{times}.',
-             f'Tells {row["emotion"]} best (AUC {row["emotion_auc"]:.2f}).' if isinstance(row['emotion'], str) else 'Tells no emotion from the others.']
+    words = [f'It {region_in_words(row)}{times}.', f'It {emotion_in_words(row)}.']
     if 'effect' in row and np.isfinite(row['effect']):
-        sure = row['effect_low'] > 0 or row['effect_high'] < 0
+        sure = row['effect_q'] < .05  # corrected for all filters, as chapter 05b does
         words.append(f'Without it the log-probability of the true emotion changes by {row["effect"]:+.4f} ({row["effect_low"]:+.4f} to {row["effect_high"]:+.4f}'
                      f'{"" if sure else ": no effect can be told from chance"}).')
     if row['duplicate']: words.append(f'A duplicate of filter {row["kin"]:.0f}.')

@@ -107,7 +107,7 @@ def project_root(start: str | Path | None = None) -> Path:
 
 
 def place(path: str | Path) -> Path:
-    "A path as the user gave it: absolute or `~` as it is, otherwise seen from the project's root."
+    "A path as the user gave it: absolute or `~` as it is, otherwise seen from the project's root. Raises `ParameterError` for the home of a user who is not there."
     try: path = Path(path).expanduser()
     except RuntimeError: raise ParameterError(f'The path {str(path)!r} cannot be followed: there is no such user', 'check the path') from None
     return path if path.is_absolute() else project_root()/path
@@ -115,6 +115,7 @@ def place(path: str | Path) -> Path:
 # %% ../nbs/00_core.ipynb #54046981
 def find_path(path: str | Path) -> Path:
     "An existing file or folder as typed by a user: seen from the working folder, then from the project's root. Raises `DataError`."
+    if not str(path).strip(): raise DataError('No path was given', 'name a file or a folder')
     try:
         typed = Path(path).expanduser()
         for candidate in (typed, place(typed)):
@@ -150,7 +151,9 @@ def write_whole(path: str | Path) -> Iterator[Path]:
             with open(part, 'rb+') as file: os.fsync(file.fileno())
             os.replace(part, path)
         finally: part.unlink(missing_ok=True)
-    except OSError as error: raise _unwritable(path, error) from error
+    except OSError as error:
+        if isinstance(error.filename, (str, Path)) and Path(error.filename) != part and not path.is_relative_to(error.filename): raise  # about another file
+        raise _unwritable(path, error) from error
 
 
 def require_room(path: str | Path, size: int) -> None:
@@ -174,7 +177,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: str | Path, content: Any) -> Path:
-    "Write JSON (UTF-8, indented, keys sorted) whole or not at all."
+    "Write JSON (UTF-8, indented, keys sorted) whole or not at all. Raises `WritingError`."
     written = lambda escaped: (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=escaped, default=_plain) + '\n').encode()
     try: text = written(False)
     except UnicodeEncodeError: text = written(True)  # the name of a file in another encoding than the system's
@@ -290,7 +293,7 @@ def file_name(*words: Any) -> str:
 
 
 def save_figure(figure: Any, path: str | Path) -> Path:
-    "Save a matplotlib figure as PNG at 300 DPI, whole or not at all; returns the path (`.png` is added when missing)."
+    "Save a matplotlib figure as PNG at 300 DPI, whole or not at all; returns the path (`.png` is added when missing). Raises `WritingError`."
     path = Path(path)
     if path.suffix != '.png': path = path.with_name(path.name + '.png')
     with write_whole(path) as part: figure.savefig(part, dpi=DPI, facecolor='white')
@@ -301,8 +304,11 @@ def _assigned(source: str) -> dict[str, Any]:
     "The names that a cell of plain assignments sets, with their literal values."
     try: statements = ast.parse(source).body
     except SyntaxError: return {}
-    pairs = ((s.targets[0].id, s.value) for s in statements if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name))
-    return {name: ast.literal_eval(value) for name, value in pairs}
+    values = {s.targets[0].id: s.value for s in statements if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)}
+    for name, value in values.items():
+        try: values[name] = ast.literal_eval(value)
+        except (ValueError, TypeError): raise ParameterError(f'{name} = {ast.unparse(value)} in the cell of parameters is no plain value', 'write a number, a text in quotes, a list, True, False or None') from None
+    return values
 
 
 def check_parameter(name: str, value: Any, defaults: Mapping[str, Any]) -> None:

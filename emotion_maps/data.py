@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'CSV_CODES', 'FER2013_COUNTS', 'Faces', 'upright_picture', 'to_gray', 'check_picture', 'decode_image',
-           'is_picture', 'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'load_faces', 'identical_groups',
-           'copies_in', 'Split', 'hold_out', 'require_seed', 'split_faces', 'model_input', 'contact_sheet']
+           'is_picture', 'usage_of', 'write_csv', 'cache_folder', 'is_drawn', 'require_seed', 'load_faces',
+           'identical_groups', 'copies_in', 'Split', 'hold_out', 'split_faces', 'model_input', 'contact_sheet']
 
 # %% ../nbs/01_data.ipynb #6acad79f
 import csv
@@ -682,6 +682,12 @@ def is_drawn(data: Any) -> bool:
     return str(data).partition(':')[0] == 'drawn'
 
 
+def require_seed(seed: int) -> int:
+    "The seed itself. Raises `ParameterError` for what is no whole number from 0 to 4294967295."
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32: raise ParameterError(f'seed={seed!r} is no seed', 'give a whole number from 0 to 4294967295')
+    return seed
+
+
 def _choose_classes(faces: Faces, emotions: tuple[str, ...]) -> Faces:
     "The faces of some emotions only, relabelled in the order given. Raises `DataError`."
     known = [emotion.casefold() for emotion in faces.emotions]
@@ -748,8 +754,10 @@ def load_faces(data: str | Path = 'drawn', emotions: Sequence[str] | str | None 
     choose(unreadable, ('refuse', 'skip'), 'unreadable')
     if not isinstance(data, (str, Path)) or not str(data).strip(): raise ParameterError(f'data={data!r} is no path', "give a path, 'drawn' or 'kaggle'")
     classes, folder, word = _classes(emotions), cache_folder(cache), _DRAWN.fullmatch(str(data))
+    if is_drawn(data) and not word: raise ParameterError(f'data={data!r} does not say which faces to draw', 'say drawn, drawn:2100,700 (to train, to test) or drawn:2100,700,3 (with a seed)')
     if word:
         if word[1]: drawn, seed = (int(word[1]), int(word[2])), int(word[3] or 0)
+        require_seed(seed)
         origin, source = _drawn_source(*drawn, seed, classes), 'drawn' if (*drawn, seed) == (2100, 700, 0) else f'drawn:{drawn[0]},{drawn[1]},{seed}'
     else:
         try:
@@ -822,12 +830,6 @@ def _by_folders(faces: Faces, validation: float, seed: int, note: str = '') -> S
     return Split(train[~held], train[held], test, 'folders', note)
 
 # %% ../nbs/01_data.ipynb #8f924c36
-def require_seed(seed: int) -> int:
-    "The seed itself. Raises `ParameterError` for what is no whole number from 0 to 4294967295."
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 32: raise ParameterError(f'seed={seed!r} is no seed', 'give a whole number from 0 to 4294967295')
-    return seed
-
-
 def split_faces(faces: Faces, split: str = 'auto', validation: float = .1, seed: int = 0) -> Split:
     """Training, validation and test faces. Raises `DataError` and `ParameterError`.
 

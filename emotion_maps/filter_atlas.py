@@ -9,9 +9,9 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
            'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve',
            'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas',
            'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture',
-           'region_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces',
-           'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard',
-           'gather_in_shards']
+           'region_in_words', 'emotion_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables',
+           'regions_of_faces', 'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task',
+           'gather_shard', 'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
@@ -31,6 +31,7 @@ from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, ite
 from .backend import compiled, import_keras, to_numpy
 from .core import DPI, IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, read_table, write_whole
 from .data import identical_groups, is_drawn
+from .train import weights_fingerprint
 
 if TYPE_CHECKING:
     import keras
@@ -371,7 +372,7 @@ def _named(table: 'pandas.DataFrame', emotions: Sequence[str]) -> 'pandas.DataFr
     passes = (enrichment >= ENRICHED) & (np.stack([adjusted[f'q_place_{part}'] for part in FACE_PARTS], 1) <= FALSE_DISCOVERIES) & live[:, None]
     best = np.where(passes, enrichment, -1).argmax(1)
     named, rows, curve = passes.any(1), np.arange(len(table)), table[[f'auc_{emotion}' for emotion in emotions]].to_numpy()
-    told = np.nan_to_num(curve, nan=0).argmax(1)
+    told = np.nan_to_num(np.abs(curve - .5), nan=-1).argmax(1)  # by silence as well as by firing
     first = {'region': np.where(named, np.array(FACE_PARTS, object)[best], None), 'enrichment': np.where(named, enrichment[rows, best], np.nan),
              'follows_face': named & (np.stack([adjusted[f'q_face_{part}'] for part in FACE_PARTS], 1)[rows, best] <= FALSE_DISCOVERIES),
              'emotion': np.where(live & ~np.isnan(curve).all(1), np.array(emotions, object)[told], None), 'emotion_auc': np.where(live, curve[rows, told], np.nan),
@@ -443,6 +444,12 @@ class FilterAtlas:
             raise DataError(f'{path} cannot be read as an atlas ({type(error).__name__}: {str(error)[:150]})', 'delete it and make it again: `emotion-maps atlas`') from None
         return cls(table, {name.replace('|', '/'): array for name, array in read_arrays(stored).items()}, about)
 
+    def require_of(self, model: 'keras.Model') -> 'FilterAtlas':
+        "The atlas itself. Raises `DataError` when it is of another network than this one: of other weights, or of layers that this one has not."
+        if self.about.get('weights', mark := weights_fingerprint(model)) != mark or not {*self.about['layers']} <= {*convolutional_layers(model)}:
+            raise DataError('The atlas is of another network than this one', 'make it again: `emotion-maps atlas`')
+        return self
+
     def joined(self, columns: 'pandas.DataFrame', arrays: dict[str, np.ndarray] | None = None, **about: Any) -> 'FilterAtlas':
         "The atlas with more columns (a table with `layer`, `filter` and what is new), arrays and facts. Columns it already has are replaced in the rows given; all others keep their values."
         known = [name for name in columns if name in self.table and name not in ('layer', 'filter')]
@@ -497,7 +504,7 @@ def finish_atlas(model: 'keras.Model', faces: Any, gathered: dict[str, FilterSta
     arrays |= {f'threshold/{name}': threshold for name, threshold in plan.thresholds.items()}
     fields = receptive_fields(model, list(gathered))
     facts = {'emotions': list(faces.emotions), 'faces': int(next(iter(gathered.values())).sums['faces']), 'layers': list(gathered),
-             'receptive_fields': {name: [list(fields[name].rows), list(fields[name].columns)] for name in gathered}, 'top_share': plan.share}
+             'receptive_fields': {name: [list(fields[name].rows), list(fields[name].columns)] for name in gathered}, 'top_share': plan.share, 'weights': weights_fingerprint(model)}
     return FilterAtlas(table, arrays | _favourites(model, faces, gathered), facts | (about or {}))
 
 # %% ../nbs/05_filter_atlas.ipynb #562d97ab
@@ -559,12 +566,18 @@ def region_in_words(row: Any) -> str:
     return f"{'follows' if row['follows_face'] else 'answers at the usual place of'} the {row['region'].replace('_', ' ')}"
 
 
+def emotion_in_words(row: Any) -> str:
+    "Which emotion a filter's row in an atlas tells best from the others: the one whose AUC is farthest from 0.5."
+    if not isinstance(row['emotion'], str): return 'tells no emotion from the others'
+    return f"answers {'more' if row['emotion_auc'] >= .5 else 'less'} to {row['emotion']} than to the others (AUC {row['emotion_auc']:.2f})"
+
+
 def _words(row: Any) -> str:
     "What a card says first."
     import pandas as pd
     if row['dead']: return 'dead: it answered to none of the faces'
     named = isinstance(row['region'], str)
-    words = [region_in_words(row) + (f" (enrichment {row['enrichment']:.2f})" if named else ''), f"tells {row['emotion']} best (AUC {row['emotion_auc']:.2f})" if isinstance(row['emotion'], str) else 'tells no emotion from others']
+    words = [region_in_words(row) + (f" (enrichment {row['enrichment']:.2f})" if named else ''), emotion_in_words(row)]
     if named: words.append(f"IoU of its strongest places {row['iou_' + row['region']]:.2f} of {row['iou_ceiling_' + row['region']]:.2f}")
     if pd.notna(row.get('optimised_ratio')): words.append(f"optimised image {row['optimised_ratio']:.1f} times the best patch")
     return '; '.join(words)
@@ -634,7 +647,7 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
 COLUMNS = {
     'layer, filter': 'which filter', 'region': 'the part of the face it is named after, if any: enrichment at least 1.25 and the first null rejected',
     'enrichment': "of its activation in that region", 'follows_face': 'is the second null rejected too: does it follow this face, beyond the place that faces share?',
-    'emotion, emotion_auc': 'the emotion that its mean activation tells best from the others, and how well (0.5 is chance)',
+    'emotion, emotion_auc': 'the emotion that its mean activation tells best from the others, and how well: an AUC above 0.5 where it answers more to it, below where less',
     'dead, duplicate': 'zero everywhere on all faces; correlated with its closest kin by 0.95 or more', 'peak, mean': 'largest and mean activation over all faces and places; in these and all other columns, only the part above zero counts',
     'active_faces': 'share of the faces (with trusted landmarks) on which it answers at all', 'kin, kin_correlation': "the most correlated filter of the layer, over all places of the faces (of large sets, of about 4,000)",
     'share_*, enrichment_*': 'share of its activation in each of the ten regions and outside; divided by their share of the area',
@@ -672,7 +685,7 @@ ARRAYS = {
     'favourite_maps/LAYER': '(f, 3, h, w) float16: the filter\'s map on its first three favourites', 'optimised/LAYER': '(f, 48, 48) uint8: added by 05a_optimised_images'}
 ABOUT = {
     'layers, emotions': 'names, in order', 'faces': 'how many were gathered', 'receptive_fields': 'for each layer [stride, first, last] along rows and columns: cell i sees the pixels stride*i + first to stride*i + last',
-    'top_share': 'share of places above a threshold', 'model, data_fingerprint, seed': 'what it was made of', 'optimised, ablation': 'settings of chapters 05a and 05b, once they have added theirs'}
+    'top_share': 'share of places above a threshold', 'weights, model, data_fingerprint, seed': 'what it was made of: the fingerprints of the weights and of their training, of the data, the seed', 'optimised, ablation': 'settings of chapters 05a and 05b, once they have added theirs'}
 
 # %% ../nbs/05_filter_atlas.ipynb #7ef787ff
 def summarise_atlas(table: 'pandas.DataFrame', emotions: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 from .backend import import_keras
@@ -34,19 +35,23 @@ def _from_zip(path: Path) -> tuple[str, BinaryIO]:
         return archive.read('config.json').decode(), io.BytesIO(archive.read('model.weights.h5'))
 
 
+_ONE_AT_A_TIME = Lock()  # the bound is the process's: of two that overlap, one would leave the other's behind
+
+
 @contextmanager
 def _bounded(most: int = MOST_BYTES) -> Iterator[None]:
-    "Let this process take at most `most` more bytes of memory meanwhile, on Linux; a wish for more fails."
-    try:
-        import resource
-        with open('/proc/self/statm') as file: used = int(file.read().split()[5])*resource.getpagesize()
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-    except (ImportError, OSError):
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_DATA, (min([used + most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]), before[1]))
-    try: yield
-    finally: resource.setrlimit(resource.RLIMIT_DATA, before)
+    "Let this process take at most `most` more bytes of memory meanwhile, on Linux; a wish for more fails. Other threads wait for their turn."
+    with _ONE_AT_A_TIME:
+        try:
+            import resource
+            with open('/proc/self/statm') as file: used = int(file.read().split()[5])*resource.getpagesize()
+            before = resource.getrlimit(resource.RLIMIT_DATA)
+        except (ImportError, OSError):
+            yield
+            return
+        resource.setrlimit(resource.RLIMIT_DATA, (min([used + most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]), before[1]))
+        try: yield
+        finally: resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _from_h5(path: Path) -> tuple[str, BinaryIO]:

@@ -360,8 +360,8 @@ def _large_enough(photo: np.ndarray, name: str) -> tuple[list[FoundFace], int]:
 def explain(photo: Any, model: Any = 'default', method: str | None = None, coverage: float | None = .8, name: str = '') -> Explained:
     """Find the faces of a photo (whatever `read_photo` takes) and explain each.
 
-    `model`: the name of a shipped network, a path, a `Trained` or a `keras.Model`. `method`: one of `METHODS`, or nothing for the one that passed the
-    tests of chapter 04c. `coverage`: see `predict`; None never says 'unsure', and nor does a network of which it is not known how sure it usually is. Raises `DataError` (no photo, no face), `ModelError`, `ParameterError`, `MissingStepError`."""
+    `model`: the name of a shipped network, a path, a `Trained` or a `keras.Model`. `method`: one of `METHODS`, or nothing for `DEFAULT_METHOD`,
+    than which none passed more of the tests of chapter 04c. `coverage`: see `predict`; None never says 'unsure', and nor does a network of which it is not known how sure it usually is. Raises `DataError` (no photo, no face), `ModelError`, `ParameterError`, `MissingStepError`."""
     method, name = choose(method or DEFAULT_METHOD, METHODS, 'method'), name or photo_name(photo)
     pixels = read_photo(photo, name)
     trained = open_model(model) if isinstance(model, (str, os.PathLike)) else model

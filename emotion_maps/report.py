@@ -28,6 +28,7 @@ import numpy as np
 
 from .activation_maps import SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, is_signed, limits, pick_images
 from .answer import control_in_words
+from .attribution import probabilities_of
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
 from .data import Faces, is_drawn, is_picture, load_faces
 from .evaluate import accuracy_interval
@@ -66,10 +67,8 @@ def read_run(folder: str | Path, trained: Trained, data: str = '') -> RunResults
 # %% ../nbs/06b_report.ipynb #634be612
 def _check_atlas(atlas: FilterAtlas, trained: Trained, folder: Path) -> None:
     "Raise `DataError` when an atlas is of another network."
-    layers = {layer: (atlas.table['layer'] == layer).sum() for layer in atlas.about['layers']}
-    known = convolutional_layers(trained.model)
-    if atlas.about.get('model', '') != trained.manifest.get('fingerprint', '') or not set(layers) <= set(known):
-        raise DataError(f'The atlas in {folder} is of another network than {trained.path.name}', 'make it again: `emotion-maps atlas`')
+    try: atlas.require_of(trained.model)
+    except DataError as error: raise DataError(f'The atlas in {folder} is of another network than {trained.path.name}', error.remedy) from None
 
 # %% ../nbs/06b_report.ipynb #0f372f97
 def percent(value: float | None, digits: int = 1) -> str:
@@ -92,6 +91,8 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 def two_figures(value: float) -> str:
     "A number with two significant digits, and none that is not needed."
+    if value is None or not math.isfinite(value): return '–'
+    if 0 < abs(value) < 1e-4: return f'{value:.1e}'
     if not value: return '0'
     return decimal(value, max(0, 1 - math.floor(math.log10(abs(value)))))
 
@@ -167,8 +168,9 @@ def follow_rows(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> list
 
     def cell(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if row is None: return None
+        sure = row['low'] > 0 or row['high'] < 0 if row.get('p_holm') is None else row['p_holm'] <= .05  # corrected for all parts and emotions, where that is known
         return {'value': signed(row['following'], 2), 'low': signed(row['low'], 2), 'high': signed(row['high'], 2), 'level': level(row['following'], largest),
-                'against': row['following'] < 0, 'expected': bool(row['expected']), 'unsure': row['low'] <= 0 <= row['high']}
+                'against': row['following'] < 0, 'expected': bool(row['expected']), 'unsure': not sure}
     return [{'emotion': emotion, 'cells': [cell(found.get((emotion, part))) for part in parts]} for emotion in dict.fromkeys(emotion for emotion, _ in found)]
 
 
@@ -357,6 +359,7 @@ def browser_data(trained: Trained, atlas: FilterAtlas | None, shown: ShownFaces,
     answers = found.pop(':output')
     emotions = list(emotions_of(trained.manifest, answers.shape[-1]))
     named = answers.ndim == 2 and answers.shape[1] == len(emotions)
+    if named: answers = probabilities_of(answers)
     layers, blocks, first = [], {'images': packed(shown.images)}, 0
     for number, (layer, maps) in enumerate(found.items()):
         own, told = _atlas_blocks(atlas, layer, number, patches, drawn) if atlas else ({}, {'patches': []})

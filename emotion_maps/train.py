@@ -464,6 +464,13 @@ def ready_to_fit(split: Split, recipe: Recipe, size: int, seed: int = 0, precisi
 def _work(size: int) -> float: return (size/IMAGE_SIZE)**2
 
 
+def _ended(recipe: Recipe, history: list[dict]) -> bool:
+    "Had a training that left this history come to its end?"
+    accuracies = [epoch['val_accuracy'] for epoch in history if epoch['size'] == history[-1]['size']]
+    stopped = recipe.patience and len(accuracies) - 1 - int(np.argmax(accuracies)) >= recipe.patience
+    return len(history) >= recipe.epochs or bool(stopped) or not _healthy(history[-1])
+
+
 def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed: int, precision: str, callbacks: Sequence[Any],
            start: Sequence[np.ndarray], targets: np.ndarray | None, teacher: Callable[[list[np.ndarray]], Any] | None) -> list[dict]:
     "Train on faces of one size until epoch `end`, going on from the state in `folder`: the history."
@@ -485,7 +492,7 @@ def _phase(split: Split, recipe: Recipe, size: int, end: int, folder: Path, seed
                       callbacks=[*ours[0 if first else 1:], _keeper(folder, batches, ours, history, bar, resumed, seed, recipe.averaged_from), *callbacks])
     return history
 
-
+# %% ../nbs/02_train.ipynb #a62b2388
 def _network(split: Split, recipe: Recipe, weights: Sequence[np.ndarray]) -> Any:
     model = three_blocks(**recipe.shape, classes=len(split.train.emotions))
     model.set_weights(list(weights))
@@ -518,7 +525,7 @@ def fit(split: Split, recipe: Recipe, folder: Path, seed: int = 0, precision: st
     if recipe.precise_norm: measure_normalizations(kept, recipe, split.train)
     return kept, history
 
-
+# %% ../nbs/02_train.ipynb #62f51403
 def kept_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     "The epoch whose weights a training keeps: the best validation accuracy among those that saw faces of full size."
     return max((epoch for epoch in history if epoch.get('size', IMAGE_SIZE) == IMAGE_SIZE), key=lambda epoch: epoch['val_accuracy'])
@@ -538,13 +545,6 @@ def kept_scores(history: Sequence[Mapping[str, Any]], recipe: Recipe, model: Any
     scores = measure(model, validation, recipe) if now else {'validation_accuracy': best['val_accuracy'], 'validation_loss': best['val_loss']}
     kept = {'best_epoch': len(history), 'averaged': recipe.average} if recipe.average else {'best_epoch': best['epoch']}
     return scores | kept | {'epochs': len(history)}
-
-
-def _ended(recipe: Recipe, history: list[dict]) -> bool:
-    "Had a training that left this history come to its end?"
-    accuracies = [epoch['val_accuracy'] for epoch in history if epoch['size'] == history[-1]['size']]
-    stopped = recipe.patience and len(accuracies) - 1 - int(np.argmax(accuracies)) >= recipe.patience
-    return len(history) >= recipe.epochs or bool(stopped) or not _healthy(history[-1])
 
 # %% ../nbs/02_train.ipynb #f8794627
 def measure_normalizations(model: Any, recipe: Recipe, faces: Faces, count: int = 8192, batch_size: int = 256) -> None:
@@ -655,7 +655,7 @@ def weights_fingerprint(model: Any) -> str:
     "The fingerprint of a `keras.Model`'s weights, the same under every backend: results carry it, to say which network they are of."
     return fingerprint(*map(np.asarray, model.get_weights()))
 
-
+# %% ../nbs/02_train.ipynb #6479f69d
 def require_model(path: str | Path) -> Path:
     "The path of a saved model that is there. Raises `MissingStepError`, saying what to run first, and `ModelError` for a path that cannot be followed."
     path = place(path)
@@ -801,6 +801,15 @@ def with_shuffled_labels(faces: Faces, seed: int = 0) -> Faces:
     return replace(faces, labels=np.random.default_rng(seed).permutation(faces.labels))
 
 
+def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str], probabilities: str | Path, train_faces: int | None, shuffle_labels: bool) -> tuple[Faces, dict[str, Any]]:
+    "What is learnt from, of the training faces that are `left` when some are held out: cleaned, fewer, or with shuffled labels; and what the manifest says of that."
+    cleaning: dict[str, Any] = {}
+    if clean: left, cleaning = cleaned(faces, left, clean, probabilities)
+    left = some_faces(left, train_faces, seed)
+    if shuffle_labels: left = with_shuffled_labels(left, seed)
+    return left, {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
+
+# %% ../nbs/02_train.ipynb #eacf47d7
 def _given(network: str | Path | Trained, role: str) -> Trained:
     "A network to start or to learn from, as it is or read from its file. Raises as `load_trained`."
     if not isinstance(network, (str, Path)): return network  # a `Trained`, of this chapter or of the module that it becomes
@@ -841,15 +850,6 @@ def _require_share(begun: Trained, parts: Split, calibration: float) -> None:
         raise ParameterError(f'calibration={calibration}, but {begun.path.name} was trained on these faces with calibration={share}, so it may have learnt faces that are to be held out', f'give calibration={share}')
 
 
-def _learnt_from(faces: Faces, left: Faces, seed: int, clean: str | Sequence[str], probabilities: str | Path, train_faces: int | None, shuffle_labels: bool) -> tuple[Faces, dict[str, Any]]:
-    "What is learnt from, of the training faces that are `left` when some are held out: cleaned, fewer, or with shuffled labels; and what the manifest says of that."
-    cleaning: dict[str, Any] = {}
-    if clean: left, cleaning = cleaned(faces, left, clean, probabilities)
-    left = some_faces(left, train_faces, seed)
-    if shuffle_labels: left = with_shuffled_labels(left, seed)
-    return left, {name: value for name, value in {'clean': cleaning, 'train_faces': train_faces, 'shuffle_labels': shuffle_labels}.items() if value}
-
-
 def _first_seed(networks: Sequence[Trained], wanted: int | None, seed: int) -> int:
     "The seed that chose which faces the networks to start or to learn from did not learn, by the first whose manifest tells it; else the one `wanted`, or `seed`. Raises `ParameterError` when another is wanted."
     telling = [network for network in networks if {'seed', 'calibration'} & {*network.manifest}]
@@ -858,7 +858,7 @@ def _first_seed(networks: Sequence[Trained], wanted: int | None, seed: int) -> i
     if wanted not in (None, first): raise ParameterError(f'seed_of_split={wanted}, but {_called(telling[0])} was trained with {first}, so it may have learnt faces that are to be held out', f'give seed_of_split={first}, or leave it out')
     return first
 
-
+# %% ../nbs/02_train.ipynb #26cfa6cd
 def teacher_names(teacher: str) -> list[str]:
     "The networks that are named with commas between them; or the one file whose path has a comma of its own."
     return [teacher] if place(teacher).is_file() else [name.strip() for name in teacher.split(',') if name.strip()]

@@ -94,6 +94,7 @@ def test_modules_import_only_lower_numbers():
     for number, name in enumerate(order):
         source = (ROOT / "emotion_maps" / f"{name}.py").read_text(encoding="utf-8")
         imported = set(re.findall(r"^\s*from \.(\w+) import", source, re.M)) | set(re.findall(r"emotion_maps\.(\w+) import", source))
+        imported |= {module for modules in re.findall(r"^\s*from (?:\.|emotion_maps) import ([\w, ]+)", source, re.M) for module in re.findall(r"\w+", modules)} & set(order)
         assert imported <= set(order[:number]), name
         assert not re.search(r"^\s*(from|import) (nbdev|fastcore)\b", source, re.M), name
 

@@ -1,4 +1,5 @@
 """The kept results are about the networks that are shipped: new weights cannot leave old numbers behind."""
+import hashlib
 import json
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def fingerprints(path):
     return {fingerprint(np.fromfile(path, "uint8")), fingerprint(*weights)}
 
 
+def test_results_of_the_other_networks_are_of_those_shipped(root):
+    weights = root / "emotion_maps" / "weights"
+    kept, known = about("apart"), fingerprints(weights / "apart.npz")
+    assert "03_apart.json" in kept
+    assert {file: mark for file, mark in kept.items() if mark not in known} == {}
+    for name, mark in notes(RESULTS / "02a_views.json")["networks"].items():
+        assert mark == hashlib.sha256((weights / f"{name}.npz").read_bytes()).hexdigest(), name
+
+
 @pytest.fixture
 def shipped(root):
     return root / "emotion_maps" / "weights" / "default.npz"
@@ -43,6 +53,11 @@ def test_results_are_of_the_shipped_network(shipped):
     kept, known = about("default"), fingerprints(shipped)
     assert EXPECTED <= kept.keys()
     assert {file: mark for file, mark in kept.items() if mark not in known} == {}
+
+
+def test_every_training_and_score_says_how_it_was_made_and_of_what():
+    lacking = {path.name: [name for name in ("command", "data_fingerprint") if not notes(path).get(name)] for path in sorted(RESULTS.glob("0[23]*.json"))}
+    assert len(lacking) > 10 and {name: missing for name, missing in lacking.items() if missing} == {}
 
 
 def test_one_other_weight_is_seen_in_every_result(shipped, tmp_path):

@@ -91,7 +91,7 @@
     number: {title: 'number'}, answer: {title: 'answer to this face, strongest first', key: filter => -mapPeak(filter)},
     enrichment: {title: 'enrichment, largest first', key: filter => -(fact('enrichment', filter) ?? -1), needs: 'enrichment'},
     effect: {title: 'effect, largest first', key: filter => -Math.abs(fact('effect', filter) ?? 0), needs: 'effect'},
-    auc: {title: 'AUC, largest first', key: filter => -(fact('emotion_auc', filter) ?? 0), needs: 'emotion_auc'},
+    auc: {title: 'AUC, farthest from 0.5 first', key: filter => -Math.abs((fact('emotion_auc', filter) ?? .5) - .5), needs: 'emotion_auc'},
   };
   const mapPeak = filter => {
     const layer = data.layers[state.layer], size = layer.height * layer.width;
@@ -173,7 +173,7 @@
     if (fact('dead')) return 'A dead filter: it answered to none of the faces.';
     const region = fact('region'), parts = [];
     parts.push(region ? `It ${fact('where')}: ${number(fact('enrichment'))} times more of its activation lies there than the area explains.` : `It ${fact('where')}.`);
-    if (fact('emotion')) parts.push(`It tells ${fact('emotion')} best (AUC ${number(fact('emotion_auc'))}).`);
+    if (fact('emotion')) parts.push(`It answers ${fact('emotion_auc') >= .5 ? 'more' : 'less'} to ${fact('emotion')} than to the others (AUC ${number(fact("emotion_auc"))}).`);
     if (fact('effect') !== null) parts.push(`Without it, the log-probability of the true emotion changes by ${signed(fact('effect'))} (95 % interval ${signed(fact('effect_low'))} to ${signed(fact('effect_high'))}): it ${{helps: 'helps', harms: 'harms', unclear: 'has no clear effect'}[effectOf(state.filter)]}.`);
     if (fact('optimised_ratio') !== null) parts.push(`Its optimised image excites it ${number(fact('optimised_ratio'), 1)} times as much as any face did.`);
     return parts.join(' ');
