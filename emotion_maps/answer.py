@@ -116,25 +116,33 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return p
 
 
+def _lead(own: np.ndarray, area: np.ndarray, regions: Sequence[str]) -> np.ndarray:
+    "Density of evidence (n, parts) in some regions beyond that in the rest of the face, face by face: (n,)."
+    within = np.isin(FACE_PARTS, regions)
+    inside, rest = (_per_area(own[:, which].sum(1), area[:, which].sum(1)) for which in (within, ~within & (np.array(FACE_PARTS) != OUTSIDE)))
+    return inside - rest
+
+
 def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float = .05) -> 'pandas.DataFrame':
     """For every layer and every emotion that FACS lists action units for: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
-    and whether what lies outside the face is worth more than what FACS expects (`shortcut`).
+    and whether what lies outside the face is worth more than what FACS expects (`shortcut`). `own_lead` is by how much that difference exceeds the mean of the same for the regions that FACS expects of other emotions, with its interval; `specific` says that it does.
 
-    Both tests are two-sided; each is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
+    All tests are two-sided; each kind is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
-    rows = []
+    rows, known = [], sorted({_expected(one) for one in EMOTION_ACTION_UNITS} - {()})
     for number, layer, label, emotion in _compared(evidence):
         expected = np.isin(FACE_PARTS, _expected(emotion))
         if not expected.any(): continue
         outside, own = np.array(FACE_PARTS) == OUTSIDE, evidence.evidence[number, ..., label]
         inside, rest, beyond = (_per_area(own[:, which].sum(1), evidence.area[:, which].sum(1)) for which in (expected, ~expected & ~outside, outside))
-        mean, low, high, p = _beyond_others(np.stack([inside, rest, beyond, inside - rest, beyond - inside], 1), evidence.labels, label, draws, seed)
+        lead = inside - rest - np.mean([_lead(own, evidence.area, regions) for regions in known if regions != _expected(emotion)], 0)
+        mean, low, high, p = _beyond_others(np.stack([inside, rest, beyond, inside - rest, beyond - inside, lead], 1), evidence.labels, label, draws, seed)
         if np.isnan(mean[3]): continue
-        rows.append({'layer': layer, 'emotion': emotion, 'faces': int((evidence.labels == label).sum()), **dict(zip(('expected', 'rest', 'outside', 'difference', 'beyond'), mean)), 'low': low[3], 'high': high[3], 'p': p[3], 'p_beyond': p[4]})
-    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ['layer', 'emotion', 'faces', 'expected', 'rest', 'outside', 'difference', 'beyond', 'low', 'high', 'p', 'p_beyond'])
-    table['p_holm'], beyond = holm(table.pop('p')), holm(table.pop('p_beyond'))
+        rows.append({'layer': layer, 'emotion': emotion, 'faces': int((evidence.labels == label).sum()), **dict(zip(('expected', 'rest', 'outside', 'difference', 'beyond', 'own_lead'), mean)), 'low': low[3], 'high': high[3], 'own_lead_low': low[5], 'own_lead_high': high[5], 'p': p[3], 'p_beyond': p[4], 'p_lead': p[5]})
+    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ['layer', 'emotion', 'faces', 'expected', 'rest', 'outside', 'difference', 'beyond', 'own_lead', 'low', 'high', 'own_lead_low', 'own_lead_high', 'p', 'p_beyond', 'p_lead'])
+    table['p_holm'], beyond, leads = (holm(table.pop(name)) for name in ('p', 'p_beyond', 'p_lead'))
     sure = table['p_holm'] <= level
-    return table.assign(shortcut=(beyond <= level) & (table.pop('beyond') > 0), verdict=np.select([sure & (table['difference'] > 0), sure], ['expected regions', 'other regions'], 'cannot be told'))
+    return table.assign(shortcut=(beyond <= level) & (table.pop('beyond') > 0), specific=(leads <= level) & (table['own_lead'] > 0), verdict=np.select([sure & (table['difference'] > 0), sure], ['expected regions', 'other regions'], 'cannot be told'))
 
 # %% ../nbs/05c_answer.ipynb #5533d70f
 def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
@@ -334,7 +342,8 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
         lines.append(f'- **{emotion}** ({", ".join(part.replace("_", " ") for part in expected_regions(emotion))}): {words}.')
     if (told['verdict'] == 'expected regions').any():
         placed = rivals(result).merge(told[told['verdict'] == 'expected regions'][['layer', 'emotion']])
-        lines += ['', f"Denser than the rest of the face is not denser than where FACS expects *other* emotions: of these {len(placed)} cases, in {(placed['place'] == 1).sum()} no other emotion's regions are denser (by the mean densities, untested)."]
+        of_own = f"; in {(told['specific'] & (told['verdict'] == 'expected regions')).sum()} they are denser than those of the other emotions in the mean, tested and corrected in the same way" if 'specific' in told else ', by the mean densities, untested'
+        lines += ['', f"Denser than the rest of the face is not denser than where FACS expects *other* emotions: of these {len(placed)} cases, in {(placed['place'] == 1).sum()} no other emotion's regions are denser{of_own}."]
     follows = pd.DataFrame(result['follow'])
     if len(follows):
         sure = follows[(follows['low'] > 0) & (follows.get('p_holm', 0.) <= .05)].sort_values('following', ascending=False)

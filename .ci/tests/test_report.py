@@ -180,6 +180,7 @@ def test_no_face_of_the_data_unless_it_is_drawn_or_asked_for(run, tmp_path):
 def test_damaged_and_foreign_files_are_refused_and_nothing_is_written(run, tmp_path):
     import shutil
 
+    from emotion_maps.backend import import_keras
     from emotion_maps.core import DataError
     from emotion_maps.report import write_report
 
@@ -187,7 +188,7 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_is_written(run, tmp_p
     shutil.copytree(folder, tmp_path / "run")
     (tmp_path / "run" / "report.html").unlink(missing_ok=True)
     with pytest.raises(DataError, match="another network"):
-        write_report(tmp_path / "run", trained._replace(manifest=trained.manifest | {"fingerprint": "another"}))
+        write_report(tmp_path / "run", trained._replace(model=import_keras().models.clone_model(trained.model)))  # other weights
     (tmp_path / "run" / "scores.json").write_text("{")
     with pytest.raises(DataError, match="scores.json"):
         write_report(tmp_path / "run", trained)

@@ -173,7 +173,7 @@ def test_whole_run_on_a_few_drawn_faces(root, tmp_path):
 
 
 def test_scores_on_fer2013_name_the_missing_part(root, tmp_path, fer2013):
-    code = f"from emotion_maps.train import train; train({str(fer2013)!r}, models={str(tmp_path)!r}, epochs=1, filters=2, convolutions=1, dense=8, batch_size=512)"
+    code = f"from emotion_maps.train import train; train({str(fer2013)!r}, models={str(tmp_path)!r}, epochs=1, filters=2, convolutions=1, dense=8, batch_size=512, train_faces=700)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     done = papermill(root, "03_evaluate", tmp_path / "out.ipynb", *parameters(model=tmp_path / "best_emotion_model.keras", output=tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
