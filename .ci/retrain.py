@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emotion_maps.core import EmotionMapsError, MissingStepError, ModelError, find_path, place
 from emotion_maps.data import is_drawn, load_faces
-from emotion_maps.recipes import made_by, retraining, told_by
+from emotion_maps.recipes import file_made_by, retraining, parameters_in
 from emotion_maps.train import manifest_beside, training_command
 
 
@@ -21,7 +21,7 @@ def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[s
     """A command with the data and the folder of models put in: the environment variables set before it, and its words from the notebook on."""
     words = shlex.split(command)
     at = words.index("papermill")
-    told = told_by(command)
+    told = parameters_in(command)
     for name in {"start", "teacher", "average", "model"} & {*told}:
         told[name] = ",".join(f"{models}/{Path(path).name}" if path.startswith("models/") else path for path in told[name].split(","))
     if "data" in told:
@@ -33,9 +33,9 @@ def put_in(command: str, data: str, models: str) -> tuple[dict[str, str], list[s
 
 def require_same(path: Path, command: str, data: str) -> None:
     """Raise `ModelError` unless the model at `path` was made by this command, from these data."""
-    wanted = told_by(command) | put_in(command, data, "models")[0] | {"data": load_faces(data).source if is_drawn(data) else Path(data).name}
+    wanted = parameters_in(command) | put_in(command, data, "models")[0] | {"data": load_faces(data).source if is_drawn(data) else Path(data).name}
     manifest = manifest_beside(path)
-    found = told_by(training_command(manifest)) | {"KERAS_BACKEND": manifest["backend"]} if manifest else {}
+    found = parameters_in(training_command(manifest)) | {"KERAS_BACKEND": manifest["backend"]} if manifest else {}
     differs = [f"{key} {found.get(key, 'as usual')} where {wanted.get(key, 'as usual')} is wanted" for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
     if differs:
         how = f"with {', '.join(differs)}" if manifest else f"in a way that is not known: there is no {path.with_suffix('.json').name} beside it"
@@ -47,17 +47,17 @@ def require_backends(commands: list[str]) -> None:
     for command in commands:
         backend = put_in(command, "", "models")[0]["KERAS_BACKEND"]
         if not find_spec(backend):
-            raise MissingStepError(f"{made_by(command)} was trained under {backend}, which is not installed here", f"pip install {backend}")
+            raise MissingStepError(f"{file_made_by(command)} was trained under {backend}, which is not installed here", f"pip install {backend}")
 
 
 def retrain(name: str, data: str, models: str = "models") -> list[str]:
     """Run the commands, but for those that ship: they are printed, and returned. Raises `MissingStepError` for a backend that is not installed, `ModelError` for a command that fails."""
     data = data if data == "kaggle" or data.startswith("drawn") else str(find_path(data))
     chain, left = retraining(name), []
-    require_backends([command for command in chain if made_by(command) and not (place(models) / made_by(command)).is_file()])
+    require_backends([command for command in chain if file_made_by(command) and not (place(models) / file_made_by(command)).is_file()])
     for number, command in enumerate(chain, 1):
         environment, (notebook, _, *words) = put_in(command, data, models)
-        file = made_by(command)
+        file = file_made_by(command)
         if not file:
             left.append(shlex.join(["papermill", notebook, "out.ipynb", *words]))
             continue

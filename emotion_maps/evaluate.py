@@ -470,6 +470,7 @@ def training_copies(trained: Trained, split: Split, faces: Faces) -> np.ndarray 
 
 # %% ../nbs/03_evaluate.ipynb #bea6ba83
 def _turn(images: np.ndarray, degrees: float) -> np.ndarray:
+    "Images (n, height, width) float32 in 0…255, turned counter-clockwise."
     from emotion_maps.augment import affine_rows, warp
     from emotion_maps.backend import to_numpy
     count = len(images)
@@ -477,12 +478,14 @@ def _turn(images: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _cover(images: np.ndarray, rows: slice, columns: slice = slice(None)) -> np.ndarray:
+    "Images (n, height, width) float32 in 0…255, a rectangle of each filled with its mean."
     covered = images.copy()
     covered[:, rows, columns] = images.mean((1, 2), keepdims=True)
     return covered
 
 
 def _coarse(images: np.ndarray, side: int) -> np.ndarray:
+    "Images (n, height, width) float32 in 0…255 as if taken in `side` pixels a side and enlarged."
     from emotion_maps.augment import resized
     return resized(resized(np.rint(images).astype('uint8'), side), images.shape[1]).astype('float32')
 

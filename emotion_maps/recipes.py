@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'weights_size', 'with_mirror', 'passes', 'outdated_members',
            'open_pretrained', 'load_pretrained', 'open_model', 'opened_for_training', 'describe_model',
-           'average_networks', 'ship_mirrored', 'trials', 'trials_figure', 'told_by', 'made_by', 'needed_by',
-           'retraining', 'model_card']
+           'average_networks', 'ship_mirrored', 'trials', 'trials_figure', 'parameters_in', 'file_made_by',
+           'files_needed_by', 'retraining', 'model_card']
 
 # %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
@@ -85,7 +85,7 @@ def _moved(faces: Any, axis: int, pixels: int) -> Any:
 
 
 def with_mirror(networks: Mapping[str, Any], temperature: float = 1., shift: int = 0) -> Any:
-    "The `keras.Model` that shows each face and its mirror image, and both moved by `shift` pixels up, down, left and right, to classifiers, by name: the softmax of the mean of all their logits over `temperature`. It shares their weights, but for the last layers'."
+    "The `keras.Model` that shows each face and its mirror image, and both moved by `shift` pixels up, down, left and right, to classifiers, by name, each ending in a Dense softmax: the softmax of the mean of all their logits over `temperature`. From (n, 48, 48, 1) float32 in 0…255 to (n, classes) float32 in 0…1. It shares their weights, but for the last layers'."
     keras = import_keras()
     faces, insides = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name='faces'), []
     views = [faces, keras.ops.flip(faces, 2)]
@@ -286,32 +286,32 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     return figure
 
 # %% ../nbs/02a_recipes.ipynb #77c49742
-def told_by(command: str) -> dict[str, str]:
+def parameters_in(command: str) -> dict[str, str]:
     "The parameters that a command gives."
     words = shlex.split(command)
     return {words[number + 1]: words[number + 2] for number, word in enumerate(words) if word == '-p'}
 
 
-def made_by(command: str) -> str:
+def file_made_by(command: str) -> str:
     "The name of the .keras file that a command of `retraining` makes; '' when it ships one."
-    told = told_by(command)
+    told = parameters_in(command)
     if 'ship_as' in told: return ''
     return Path(told['model']).name if 'model' in told else f"{told.get('name', MODEL_NAME)}.keras"
 
 
-def needed_by(command: str) -> list[str]:
+def files_needed_by(command: str) -> list[str]:
     "The names of the .keras files that a command begins with, learns from, averages or ships."
-    told = told_by(command)
+    told = parameters_in(command)
     files = [file for name in ('start', 'teacher', 'average', 'model') if name != 'model' or 'ship_as' in told for file in told.get(name, '').split(',')]
     return [Path(file).name for file in files if file.startswith('models/')]
 
 
 def _back_from(command: str, results: Path, folder: Path) -> Iterator[str]:
     "A command, after those that make what it needs. Raises `MissingStepError`."
-    told = told_by(command)
+    told = parameters_in(command)
     for name in pretrained_names(folder):
         if name in (told.get('start'), *told.get('teacher', '').split(','), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
-    for file in needed_by(command):
+    for file in files_needed_by(command):
         found = list(results.glob(f'02*_train_{Path(file).stem}.json'))
         if len(found) != 1: raise MissingStepError(f'How {file} was made is not known: there is no result {results}/02*_train_{Path(file).stem}.json', 'call this in a checkout of the project')
         yield from _back_from(read_json(found[0])['command'], results, folder)
@@ -322,8 +322,8 @@ def retraining(name: str = 'default', folder: str | Path | None = None, results:
     "The commands that make a shipped network again from nothing, in an order that runs; the last one ships it. Raises `ParameterError`, `MissingStepError`."
     results, folder = Path(results or place('nbs')/'results'), Path(folder or weights_folder())
     command = _manifest(name, folder)['command']
-    if mirrored := told_by(command).get('mirror'): found = [one for member in mirrored.split(',') for one in retraining(member, folder, results)] + [command]
-    else: found = [*_back_from(command, results, folder), f'papermill nbs/02a_recipes.ipynb out.ipynb -p model models/{made_by(command)} -p ship_as {name}']
+    if mirrored := parameters_in(command).get('mirror'): found = [one for member in mirrored.split(',') for one in retraining(member, folder, results)] + [command]
+    else: found = [*_back_from(command, results, folder), f'papermill nbs/02a_recipes.ipynb out.ipynb -p model models/{file_made_by(command)} -p ship_as {name}']
     return list(dict.fromkeys(found))
 
 # %% ../nbs/02a_recipes.ipynb #0eb9a212
@@ -365,7 +365,7 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
 
 def _past(command: str, counted: Sequence[str] = ()) -> str:
     "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: networks whose minutes are told with its own."
-    told, made = told_by(command), {made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
+    told, made = parameters_in(command), {file_made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
     words = {'start': 'began with the weights of', 'teacher': 'learnt from the labels and from the answers of'}
     named = {role: [made.get(Path(one).name, Path(one).stem) for one in told[role].split(',')] for role in words if role in told}
     said = [f"{words[role]} {' and '.join(f'`{one}`' for one in ones)}" for role, ones in named.items()]
@@ -391,7 +391,7 @@ def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> 
     if 'members' not in manifest: return network, 'the epochs and the recipes'
     weighted = f"weighted mean ({' : '.join(f'{share:g}' for share in manifest['shares'])})" if 'shares' in manifest else 'mean'
     commands = _commands(manifest)
-    count, begun, taught = len(commands), *(sum(role in told_by(command) for command in commands) for role in ('start', 'teacher'))
+    count, begun, taught = len(commands), *(sum(role in parameters_in(command) for command in commands) for role in ('start', 'teacher'))
     network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
     network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of another network too'*bool(taught) + '.'
     of = manifest.get('chosen_from')

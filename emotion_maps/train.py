@@ -450,7 +450,7 @@ def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
 
 def ready_to_fit(split: Split, recipe: Recipe, size: int, seed: int = 0, precision: str = 'float32', start: Sequence[np.ndarray] = (),
                  targets: np.ndarray | None = None, teacher: Callable[[list[np.ndarray]], Any] | None = None) -> tuple[Any, Any, Any]:
-    "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches."
+    "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches; `targets` (n, classes) float32 are learnt in place of the labels. Raises `ModelError` when the weights in `start` are of another shape."
     keras = import_keras()
     model = three_blocks(**recipe.shape, classes=len(split.train.emotions), precision=precision, twin=size)
     if start: _begin_with(model, start)
@@ -901,7 +901,7 @@ def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: 
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
           split: str = 'auto', validation: float = .1, calibration: float = .05, seed_of_split: int | None = None, start: str | Path | Trained = '', teacher: str | Path | Trained | list[str | Path | Trained] = '', emotions: Sequence[str] | None = None, unreadable: str = 'refuse',
           clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
-    """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `ProcessLostError`.
+    """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `WritingError`, `ProcessLostError`.
 
     `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels, or a list of several whose mean to learn: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them; networks that are to teach or to answer together are given one `seed_of_split`. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)

@@ -147,23 +147,23 @@ def test_kept_command_of_a_mean_is_the_kept_settings(path):
 
 def commands(manifest):
     """(the file it makes, command) of every network that a manifest goes back to, but for shipped ones, which have manifests of their own."""
-    from emotion_maps.recipes import made_by
+    from emotion_maps.recipes import file_made_by
 
     for member in manifest.get("members", []):
         if member["name"] not in NAMES:
-            yield made_by(member["command"]), member["command"]
+            yield file_made_by(member["command"]), member["command"]
             yield from commands(member)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_in_a_manifest_are_the_kept_ones(name):
-    from emotion_maps.recipes import made_by, weights_folder
+    from emotion_maps.recipes import file_made_by, weights_folder
 
     def of(name):
         return json.loads((weights_folder() / f"{name}.json").read_text())
 
     manifest = of(name)
-    own = [] if "mirror" in manifest else [(made_by(manifest["command"]), manifest["command"])]
+    own = [] if "mirror" in manifest else [(file_made_by(manifest["command"]), manifest["command"])]
     found = [*own, *commands(manifest)]
     assert found or "mirror" in manifest
     for file, command in found:
