@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from emotion_maps.backend import backend_name
-from emotion_maps.core import EmotionMapsError, ParameterError, Progress, write_json
+from emotion_maps.core import IMAGE_SIZE, EmotionMapsError, ParameterError, Progress, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
 from emotion_maps.recipes import describe_model, load_pretrained, pretrained_names
@@ -55,8 +55,8 @@ def table(logs, labels, shift):
 
 def measure(chosen):
     """Measure, print, and with --result keep; the faces of the test part stay unseen. Raises `DataError`, `ParameterError`."""
-    if not 0 <= chosen.shift < 24:
-        raise ParameterError(f"--shift {chosen.shift} is no number of pixels", "give a whole number from 0 to 23")
+    if not 0 <= chosen.shift < IMAGE_SIZE // 2:
+        raise ParameterError(f"--shift {chosen.shift} is no number of pixels", f"give a whole number from 0 to {IMAGE_SIZE // 2 - 1}")
     split = split_faces(load_faces(chosen.data))
     faces = split.validation
     networks = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from emotion_maps.core import EmotionMapsError, MissingStepError, ModelError, find_path, place
 from emotion_maps.data import is_drawn, load_faces
-from emotion_maps.recipes import file_made_by, retraining, parameters_in
+from emotion_maps.recipes import file_made_by, parameters_in, retraining
 from emotion_maps.train import manifest_beside, training_command
 
 

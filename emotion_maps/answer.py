@@ -116,6 +116,11 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return p
 
 
+def _sets_of_regions() -> list[tuple[str, ...]]:
+    "The sets of regions where FACS expects emotions to show, each once: those of fear and surprise are one."
+    return sorted({_expected(emotion) for emotion in EMOTION_ACTION_UNITS} - {()})
+
+
 def _lead(own: np.ndarray, area: np.ndarray, regions: Sequence[str]) -> np.ndarray:
     "Density of evidence (n, parts) in some regions beyond that in the rest of the face, face by face: (n,)."
     within = np.isin(FACE_PARTS, regions)
@@ -129,7 +134,7 @@ def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float 
 
     All tests are two-sided; each kind is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
-    rows, known = [], sorted({_expected(one) for one in EMOTION_ACTION_UNITS} - {()})
+    rows, known = [], _sets_of_regions()
     for number, layer, label, emotion in _compared(evidence):
         expected = np.isin(FACE_PARTS, _expected(emotion))
         if not expected.any(): continue
@@ -304,14 +309,15 @@ def rivals(result: Mapping[str, Any]) -> 'pandas.DataFrame':
     """For every layer and emotion of a result file: density of the evidence in the regions that FACS expects of it beyond that in the rest of the face, the same for the regions of the other emotions (mean and largest),
     and the `place` of its own among all sets of regions, 1 the densest, of `sets`."""
     import pandas as pd
-    known, rows = {regions for emotion in EMOTION_ACTION_UNITS if (regions := _expected(emotion))}, []
+    known, rows = _sets_of_regions(), []
     for (layer, emotion), own in pd.DataFrame(result['density']).query('region != @OUTSIDE').groupby(['layer', 'emotion'], sort=False):
+        if not (expected := _expected(emotion)): continue
+
         def lead(regions: Sequence[str]) -> float:
             inside, rest = (own[own['region'].isin(regions) == there][['evidence', 'area']].sum() for there in (True, False))
             return inside['evidence']/inside['area'] - rest['evidence']/rest['area']
-        others = [lead(regions) for regions in known - {_expected(emotion)}]
-        if not (expected := _expected(emotion)): continue
-        rows.append({'layer': layer, 'emotion': emotion, 'own': lead(expected), 'others': float(np.mean(others)), 'largest other': max(others), 'place': 1 + sum(other > lead(expected) for other in others), 'sets': len(known)})
+        first, others = lead(expected), [lead(regions) for regions in known if regions != expected]
+        rows.append({'layer': layer, 'emotion': emotion, 'own': first, 'others': float(np.mean(others)), 'largest other': max(others), 'place': 1 + sum(other > first for other in others), 'sets': len(known)})
     return pd.DataFrame(rows, columns=['layer', 'emotion', 'own', 'others', 'largest other', 'place', 'sets'])
 
 # %% ../nbs/05c_answer.ipynb #7af461d0

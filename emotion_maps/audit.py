@@ -694,9 +694,10 @@ def clean(faces: Faces, report: Audit, reasons: Sequence[str] | str | None = CLE
     outvoted = _outvoted(faces, set(table.name[table.reason == 'conflict']))
     table = table[(table.reason != 'conflict') | table.name.isin(outvoted)]
     goes = (table.reason != 'doubtful_label') | (not relabel)
-    otherwise = set(table.name[goes & (table.reason != 'repeat')])
-    table = table[(table.reason != 'repeat') | table.name.isin(otherwise | _repeats_among(faces, ~np.isin(faces.names, list(otherwise))))]
-    gone = set(table.name[(table.reason != 'doubtful_label') | (not relabel)])
+    if (table.reason == 'repeat').any():
+        otherwise = set(table.name[goes & (table.reason != 'repeat')])
+        table = table[(table.reason != 'repeat') | table.name.isin(otherwise | _repeats_among(faces, ~np.isin(faces.names, list(otherwise))))]
+    gone = set(table.name[goes[table.index]])
     record = table.groupby('name').agg(part=('part', 'first'), label=('label', 'first'), reasons=('reason', ', '.join), suggested=('suggested', 'max')).reset_index()
     record.insert(1, 'action', ['removed' if name in gone else 'relabelled' for name in record.name])
     labels, number = faces.labels.copy(), {emotion: number for number, emotion in enumerate(faces.emotions)}

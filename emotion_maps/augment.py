@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import affine, import_keras, to_numpy
+from .backend import affine, import_keras
 from .core import IMAGE_SIZE, ParameterError
 
 # %% ../nbs/01a_augment.ipynb #7feaf825
