@@ -348,7 +348,7 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
         lines.append(f'- **{emotion}** ({", ".join(part.replace("_", " ") for part in expected_regions(emotion))}): {words}.')
     if (told['verdict'] == 'expected regions').any():
         placed = rivals(result).merge(told[told['verdict'] == 'expected regions'][['layer', 'emotion']])
-        of_own = f"; in {(told['specific'] & (told['verdict'] == 'expected regions')).sum()} they are denser than those of the other emotions in the mean, tested and corrected in the same way" if 'specific' in told else ', by the mean densities, untested'
+        of_own = f"; in {(told['specific'] & (told['verdict'] == 'expected regions')).sum()} they are denser than those of the other emotions in the mean, tested and corrected in the same way" if 'specific' in told else ' (by the mean densities, untested)'
         lines += ['', f"Denser than the rest of the face is not denser than where FACS expects *other* emotions: of these {len(placed)} cases, in {(placed['place'] == 1).sum()} no other emotion's regions are denser{of_own}."]
     follows = pd.DataFrame(result['follow'])
     if len(follows):
