@@ -263,6 +263,12 @@ def _per_emotion(confusion: np.ndarray, emotions: Sequence[str]) -> dict[str, di
     return table
 
 # %% ../nbs/03_evaluate.ipynb #97462704
+def _without(copies: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    "Accuracy and calibration error of the answers to faces that are no copies."
+    answers, truth = probabilities[~copies], labels[~copies]
+    return _accuracy(answers.argmax(1) == truth) | {'copies': int(copies.sum()), 'ece': expected_calibration_error(answers, truth) if len(truth) else None}
+
+
 def scores(probabilities: np.ndarray, labels: np.ndarray, emotions: Sequence[str], copies: np.ndarray | None = None, note: str = '') -> dict[str, Any]:
     """Everything there is to say about answers (n, classes) to faces with labels (n,), ready for JSON; the table above says what it holds.
 
@@ -276,7 +282,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, emotions: Sequence[str
         raise ParameterError(f'{np.shape(copies)} marks for copies do not fit {len(labels)} labels', 'give one mark per label')
     confusion = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(emotions)))
     right, support = probabilities.argmax(1) == labels, confusion.sum(1)
-    fresh = None if copies is None else _accuracy(right[~np.asarray(copies, bool)]) | {'copies': int(np.sum(copies))}
+    fresh = None if copies is None else _without(np.asarray(copies, bool), probabilities, labels)
     return _accuracy(right) | {
         'without_copies': fresh, 'macro_f1': float(np.nanmean(f1_of_counts(confusion))), 'macro_f1_interval': f1_intervals(confusion)[0].tolist(),
         'always': {'emotion': emotions[int(support.argmax())], 'accuracy': float(support.max()/len(labels))},
@@ -296,7 +302,7 @@ def summary(result: Mapping[str, Any]) -> str:
              f"always saying {result['always']['emotion']} gives {result['always']['accuracy']:.1%}."]
     if fresh and not fresh['n']: lines.append('Every one of these images has an identical copy in train.')
     elif fresh and fresh['copies']:
-        lines.append(f"Without the {fresh['copies']:,} images that have an identical copy in train: {_share(fresh['accuracy'], fresh['interval'])}.")
+        lines.append(f"Without the {fresh['copies']:,} images that have an identical copy in train: {_share(fresh['accuracy'], fresh['interval'])}" + (f"; calibration error {fresh['ece']:.3f}." if 'ece' in fresh else '.'))
     elif fresh: lines.append('None of these images has an identical copy in train.')
     low, high = result['macro_f1_interval']
     worst = min((e for e, row in result['per_emotion'].items() if row['f1'] is not None), key=lambda e: result['per_emotion'][e]['f1'])

@@ -406,10 +406,12 @@ def _scores_in_words(result: Mapping[str, Any]) -> list[str]:
     worst = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares.ravel())[:4]]
     side = 'over' if calibration['mean_confidence'] > result['accuracy'] else 'under'
     sure = f": it is {side}confident, {calibration['mean_confidence']:.1%} sure on average"*(calibration['ece'] > calibration['ece_by_chance'])
+    fresh = result['without_copies'] or {}
+    fresh = f"; {fresh['ece']:.3f} without those with a copy" if 'ece' in fresh else ''
     lines = [f"**Accuracy** on {_part_in_words(result)}: {_percent(result)}; without the images that have an identical copy in the training part: {_percent(result['without_copies']) if result['without_copies'] else 'not known'}. Macro-F1 {result['macro_f1']:.3f} ({' to '.join(f'{end:.3f}' for end in result['macro_f1_interval'])}). All intervals are of 95 %.", '',
              '| emotion | precision | recall | F1 | faces |', '|---|---|---|---|---|',
              *(f"| {emotion} | {_within(row, 'precision')} | {_within(row, 'recall')} | {_within(row, 'f1')} | {row['support']} |" for emotion, row in result['per_emotion'].items()), '',
-             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests{sure}).", '',
+             f"**Calibration.** Expected calibration error {calibration['ece']:.3f} (15 bins of equal count; a perfectly calibrated network would stay under {calibration['ece_by_chance']:.3f} in 95 % of tests{sure}){fresh}.", '',
              '**Most frequent mistakes:** ' + ', '.join(f'{emotions[truth]} called {emotions[answer]} ({shares[truth, answer]:.0%})' for truth, answer in worst) + '.']
     if rows := [row for row in result.get('answered', ()) if row['accuracy'] is not None]:
         row = min(rows, key=lambda row: abs(row['coverage_asked'] - .8))
@@ -420,7 +422,8 @@ def _scores_in_words(result: Mapping[str, Any]) -> list[str]:
 def _stress_in_words(result: Mapping[str, Any]) -> list[str]:
     "Lines of Markdown: how it does on changed faces."
     if not result.get('stress'): return []
-    return ['', '| the same faces | accuracy | mean confidence | commonest answer |', '|---|---|---|---|',
+    faces = 'the same faces' if (count := result['stress'][0]['n']) == result['n'] else f'{count:,} of these faces, drawn by chance,'
+    return ['', f'| {faces} | accuracy | mean confidence | commonest answer |', '|---|---|---|---|',
             *(f"| {row['change']} | {row['accuracy']:.1%} ({row['interval'][0]:.1%} to {row['interval'][1]:.1%}) | {row['mean_confidence']:.1%} | {result['emotions'][row['commonest_answer']]} ({row['commonest_share']:.0%}) |" for row in result['stress']), '',
             'Where confidence stays above accuracy, the network does not notice that it is out of its depth.']
 

@@ -789,10 +789,10 @@ def cleaned(faces: Faces, learnt: Faces, reasons: str | Sequence[str], probabili
     return kept, {'reasons': list(reasons), 'left_out': len(learnt) - len(kept), **({'probabilities': Path(probabilities).name} if probabilities else {})}
 
 
-def some_faces(faces: Faces, count: int | None, seed: int = 0) -> Faces:
-    "About `count` of the faces, drawn by chance, of each emotion its share; all of them for None. Raises `ParameterError`."
+def some_faces(faces: Faces, count: int | None, seed: int = 0, name: str = 'train_faces') -> Faces:
+    "About `count` of the faces, drawn by chance, of each emotion its share; all of them for None. Raises `ParameterError`, which calls the count by `name`."
     if count is None: return faces
-    if not isinstance(count, int) or not len(faces.emotions) <= count <= len(faces): raise ParameterError(f'train_faces={count!r} cannot be', f'give a whole number from {len(faces.emotions)} to {len(faces)}, or leave it out for all')
+    if not isinstance(count, int) or not len(faces.emotions) <= count <= len(faces): raise ParameterError(f'{name}={count!r} cannot be', f'give a whole number from {len(faces.emotions)} to {len(faces)}, or leave it out for all')
     return faces if count == len(faces) else faces[hold_out(faces, count/len(faces), seed)]
 
 
