@@ -1,6 +1,8 @@
 """What the mirror image, shifted views and further networks each add to the shipped network, on the faces of FER2013 that choose between them: PublicTest.
 
-usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS] [--result FILE]     (minutes)
+usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS] [--more NETWORK,…] [--result FILE]     (minutes)
+
+Every network is asked alone, and each together with all that are named before it: the shipped ones, then those of --more.
 """
 import argparse
 import sys
@@ -13,8 +15,8 @@ from emotion_maps.backend import backend_name
 from emotion_maps.core import IMAGE_SIZE, EmotionMapsError, ParameterError, Progress, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
-from emotion_maps.recipes import describe_model, load_pretrained, pretrained_names
-from emotion_maps.train import split_fingerprint, versions
+from emotion_maps.recipes import describe_model, open_model, pretrained_names
+from emotion_maps.train import is_of_its_faces, split_fingerprint, versions
 
 FIRST = "default"
 
@@ -25,12 +27,12 @@ def views_of(images, shift):
     size = images.shape[1]
     moves = {"": (shift, shift), " up": (2 * shift, shift), " down": (0, shift), " left": (shift, 2 * shift), " right": (shift, 0)}
     moved = {name: wide[:, row:row + size, column:column + size] for name, (row, column) in moves.items()}
-    return {f"{side}{name}": faces if side == "plain" else faces[:, :, ::-1] for side in ("plain", "mirrored") for name, faces in moved.items()}
+    return {f"{side}{name}": faces if side == "plain" else faces[:, :, ::-1] for side in ("plain", "mirrored") for name, faces in moved.items() if shift or not name}
 
 
 def kinds(views, shift):
     """{what is asked about: the names of the views}, of all views."""
-    return {"the face": ["plain"], "and its mirror image": ["plain", "mirrored"], f"and both shifted by {shift} pixels in four directions": views}
+    return {"the face": ["plain"], "and its mirror image": ["plain", "mirrored"]} | ({f"and both shifted by {shift} pixels in four directions": views} if shift else {})
 
 
 def compared(right, first):
@@ -59,19 +61,26 @@ def measure(chosen):
         raise ParameterError(f"--shift {chosen.shift} is no number of pixels", f"give a whole number from 0 to {IMAGE_SIZE // 2 - 1}")
     split = split_faces(load_faces(chosen.data))
     faces = split.validation
-    networks = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))
+    shipped = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))
+    more = [name for name in chosen.more.split(",") if name]
+    networks = {Path(name).stem: describe_model(name) for name in shipped + more}
+    if len(networks) < len(shipped + more):
+        raise ParameterError(f"--more {chosen.more} names a network twice", "name each once, and none of the shipped ones")
+    for name, found in networks.items():
+        if not is_of_its_faces(found.manifest, split):
+            raise ParameterError(f"{name} was trained on other faces than {chosen.data} holds", "give networks of these faces")
     views, logs = views_of(faces.images, chosen.shift), {}
     with Progress(len(networks) * len(views), "Views") as bar:
-        for name in networks:
-            model = load_pretrained(name)
+        for name, given in zip(networks, shipped + more):
+            model = open_model(given).model
             for view, images in views.items():
                 logs[name, view] = np.log(model.predict(model_input(images), batch_size=256, verbose=0).clip(1e-30))
                 bar.advance()
     rows = table(logs, faces.labels, chosen.shift)
     if chosen.result:
         write_json(chosen.result, {"rows": rows, "faces": len(faces), "note": split.note, "data": Path(faces.source).name, "data_fingerprint": split_fingerprint(split),
-                                   "networks": {name: describe_model(name).manifest["sha256"] for name in networks}, "shift": chosen.shift, "versions": versions(),
-                                   "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift} --result nbs/results/{Path(chosen.result).name}"})
+                                   "networks": {name: found.manifest.get("sha256") or found.manifest["fingerprint"] for name, found in networks.items()}, "shift": chosen.shift, "versions": versions(),
+                                   "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}{' --more ' + ','.join('models/' + Path(name).name for name in more) if more else ''} --result nbs/results/{Path(chosen.result).name}"})
     for row in rows:
         print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
 
@@ -80,6 +89,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("--shift", type=int, default=2, help="pixels (%(default)s)")
+    parser.add_argument("--more", default="", help="further networks, their paths with commas between them")
     parser.add_argument("--result", help="also write the figures to this JSON file")
     try:
         measure(parser.parse_args())

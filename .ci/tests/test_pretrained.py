@@ -1,4 +1,5 @@
 """The shipped networks: whole, scored with the very file, as good as their card says, and made again by the commands that are kept."""
+import importlib.util
 import json
 import shlex
 from pathlib import Path
@@ -250,3 +251,18 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
     beside.unlink()
     with pytest.raises(EmotionMapsError, match="not known"):
         retrain("default", "drawn", str(tmp_path))
+
+
+def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
+    spec = importlib.util.spec_from_file_location("bench_views", root / ".ci" / "bench_views.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), "uint8")
+    two, ten = bench.views_of(images, 0), bench.views_of(images, 3)
+    assert [*two] == ["plain", "mirrored"] and len(ten) == 10 and np.array_equal(two["mirrored"], images[:, :, ::-1])
+    assert np.array_equal(ten["plain up"][:, :-3], images[:, 3:]) and np.array_equal(ten["mirrored left"][:, :, ::-1][:, :, :-3], images[:, :, 3:])
+    labels, sure = np.array([0, 0, 1, 1]), np.log(np.array([[.9, .1], [.1, .9]]))
+    logs = {("default", "plain"): sure[[0, 1, 1, 0]], ("default", "mirrored"): 2 * sure[[0, 0, 1, 0]], ("other", "plain"): 3 * sure[[1, 0, 1, 1]], ("other", "mirrored"): sure[[1, 0, 1, 1]]}
+    rows = {(*row["networks"], row["passes"]): row for row in bench.table(logs, labels, 0)}
+    assert {key: row["accuracy"] for key, row in rows.items()} == {("default", 1): .5, ("default", 2): .75, ("other", 1): .75, ("other", 2): .75, ("default", "other", 2): .75, ("default", "other", 4): .75}
+    assert (rows["other", 1]["only_this"], rows["other", 1]["only_default"]) == (2, 1) and rows["default", 2]["only_this"] == 1 and rows["default", 1]["p"] == 1
