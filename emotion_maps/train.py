@@ -291,8 +291,13 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
 
 def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> np.ndarray:
     "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (with `mirror` the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
-    images = model_input(faces.images)
-    answers = np.mean([teacher.predict(images[:, :, ::step], batch_size=256, verbose=0) for step in ((1, -1) if mirror else (1,))], 0)
+    images, answers = model_input(faces.images), []
+    with Progress(len(images)*(1 + mirror), 'Asking the teacher') as bar:
+        for step in (1, -1) if mirror else (1,):
+            for begin in range(0, len(images), 1024):  # a share at a time, so that the time left can be told
+                answers.append(teacher.predict(images[begin:begin + 1024, :, ::step], batch_size=256, verbose=0))
+                bar.advance(len(answers[-1]))
+    answers = np.concatenate(answers).reshape(1 + mirror, len(images), -1).mean(0)
     if answers.shape[1] != len(faces.emotions):
         raise ModelError(f'The teacher knows {answers.shape[1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
     return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
@@ -888,14 +893,29 @@ def _as_one(teachers: Sequence[Trained], policy: str) -> Any:
     return keras.Model(faces, keras.layers.Average(name='mean', dtype='float32')([keras.Model(one.inputs, one.outputs[0], name=f'teacher{number}')(faces) for number, one in enumerate(quick, 1)]))
 
 
-def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: str) -> tuple[np.ndarray | None, Callable[[list[np.ndarray]], Any] | None]:
-    "What the teachers say of the faces to learn from, mixed with the labels; or, for patient ones, None and whom to ask. Raises `ParameterError`."
+def _answers(teachers: Sequence[Trained], network: Any, learnt: Faces, policy: str, folder: Path) -> np.ndarray:
+    "What the teachers, as one network, say of the faces to learn from, (n, classes) float32 in 0…1: read again from `folder` where it is kept, or asked for and kept there."
+    mirror = any('mirror' not in one.manifest for one in teachers)  # a network that looks into the mirror itself says the same of both
+    mark = fingerprint(*(weight for one in teachers for weight in one.model.get_weights()), learnt.fingerprint, mirror, policy, backend_name())
+    path = folder/f'answers_{mark}.npz'
+    with suppress(DataError):
+        if path.exists() and (kept := read_arrays(path, ['answers'])['answers']).shape == (len(learnt), len(learnt.emotions)): return kept
+    answers = teaching(network, learnt, 1., mirror)
+    if process_number() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with write_whole(path) as part: np.savez(part, answers=answers)
+    return answers
+
+
+def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: str, folder: Path) -> tuple[np.ndarray | None, Callable[[list[np.ndarray]], Any] | None]:
+    "What the teachers say of the faces to learn from, mixed with the labels, the answers kept in `folder`; or, for patient ones, None and whom to ask. Raises `ParameterError`."
     if recipe.patient and not teachers: raise ParameterError('patient=True, but there is no teacher', 'give one: teacher=…')
     if not teachers: return None, None
     if recipe.patient and batch_share().parts > 1: raise ParameterError('patient=True is for one process on one device', 'train with processes=1, and show it one device alone, as by CUDA_VISIBLE_DEVICES=0')
     network = _as_one(teachers, policy)
     if recipe.patient: return None, compiled(with_faces(network, learnt.images))
-    return teaching(network, learnt, recipe.teacher_share, mirror=any('mirror' not in one.manifest for one in teachers)), None  # a network that looks into the mirror itself says the same of both
+    answers = _answers(teachers, network, learnt, policy, folder)
+    return (recipe.teacher_share*answers + (1 - recipe.teacher_share)*one_hot(learnt)).astype('float32'), None
 
 # %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
@@ -919,7 +939,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     _require_share(begun, parts, calibration)
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
-    taught, asked = _taught(teachers, learnt, recipe, policy)
+    taught, asked = _taught(teachers, learnt, recipe, policy, path.parent/'runs')
     said = ['patient', *(weight for one in teachers for weight in one.model.get_weights())] if asked else [taught] if teachers else []
     said += [f'split by {seed_of_split}'] if seed_of_split not in (None, seed) else []
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
