@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['ONE_BY_ONE', 'NOTHING', 'mean_map', 'Operation', 'LinearOperation', 'operation', 'stratified', 'Knockout', 'Outcomes',
-           'merge', 'relative_costs', 'take_out', 'all_filters', 'Paired', 'contrast', 'against_others',
-           'paired_changes', 'specific_changes', 'q_values', 'find_twins', 'plan', 'change_columns', 'effects_table',
-           'filter_effects', 'effects_figure', 'emotions_figure', 'write_effects', 'read_effects', 'twins_figure']
+           'merge', 'outcomes_mark', 'with_other_layers', 'relative_costs', 'take_out', 'all_filters', 'Paired',
+           'contrast', 'against_others', 'paired_changes', 'specific_changes', 'q_values', 'find_twins', 'plan',
+           'change_columns', 'effects_table', 'filter_effects', 'effects_figure', 'emotions_figure', 'write_effects',
+           'read_effects', 'twins_figure']
 
 # %% ../nbs/05b_ablation.ipynb #ecfb9518
 import time
@@ -133,6 +134,7 @@ class Outcomes(NamedTuple):
     before: np.ndarray  # (n, 2) float32: the log-probability of the true emotion with all filters in place, and whether the answer was right
     labels: np.ndarray  # (n,) int64
     emotions: tuple[str, ...]
+    mark: str = ''  # the fingerprint of the network's weights and of the faces, images and labels
 
     @property
     def change(self) -> np.ndarray:
@@ -143,16 +145,16 @@ class Outcomes(NamedTuple):
         "Write it as one .npz file, whole or not at all."
         with write_whole(path) as part, open(part, 'wb') as file:
             np.savez_compressed(file, layers=[k.layer for k in self.knockouts], filters=[' '.join(map(str, k.filters)) for k in self.knockouts],
-                                changes=self.changes, right=self.right, before=self.before, labels=self.labels, emotions=list(self.emotions))
+                                changes=self.changes, right=self.right, before=self.before, labels=self.labels, emotions=list(self.emotions), mark=self.mark)
         return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> 'Outcomes':
         "Read it again. Raises `DataError` when the file is damaged."
-        parts = read_arrays(path, ('layers', 'filters', *cls._fields[1:]))
+        parts = read_arrays(path, ('layers', 'filters', *cls._fields[1:-1]))
         try:
             knockouts = [Knockout(str(layer), tuple(map(int, str(filters).split()))) for layer, filters in zip(parts['layers'], parts['filters'], strict=True)]
-            found = cls(knockouts, *(parts[name] for name in cls._fields[1:-1]), tuple(map(str, parts['emotions'])))
+            found = cls(knockouts, *(parts[name] for name in cls._fields[1:-2]), tuple(map(str, parts['emotions'])), str(parts.get('mark', '')))
             if found.right.shape != (len(found.labels), len(knockouts)) or found.changes.shape != (*found.right.shape, len(found.emotions)) or found.before.shape != (len(found.labels), 2): raise ValueError('its arrays do not belong together')
         except (ValueError, TypeError) as error: raise DataError(f'{path} cannot be read as outcomes ({error})', 'make it again: `emotion-maps atlas`') from None
         return found
@@ -163,7 +165,7 @@ def merge(parts: Iterable[Outcomes]) -> Outcomes:
     first, *others = parts = list(parts)
     if any((part.knockouts, part.emotions) != (first.knockouts, first.emotions) for part in others):
         raise ParameterError('These parts took out different filters', 'merge parts of one run only')
-    return first._replace(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ('changes', 'right', 'before', 'labels')})
+    return first._replace(mark='', **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ('changes', 'right', 'before', 'labels')})
 
 
 def _log_probabilities(answers: np.ndarray) -> np.ndarray:
@@ -188,6 +190,21 @@ def _batch_outcomes(operations: Mapping[str, Operation], knockouts: Sequence[Kno
             tick(number, layer)
     of_truth = before[np.arange(len(labels)), labels]
     return Outcomes(list(knockouts), changes, right, np.stack([of_truth, was_right], 1).astype('float32'), labels, emotions)
+
+
+def outcomes_mark(model: 'keras.Model', images: np.ndarray, labels: np.ndarray) -> str:
+    "The fingerprint of a network's weights and of faces, by which their `Outcomes` are known."
+    return fingerprint(weights_fingerprint(model), np.asarray(images), np.asarray(labels, 'int64'))
+
+
+def with_other_layers(outcomes: Outcomes, before: Outcomes) -> Outcomes:
+    "The outcomes with those of the layers that only an earlier run took filters out of, when it was of the same network and faces; else as they are."
+    others = [number for number, knockout in enumerate(before.knockouts) if knockout.layer not in {knockout.layer for knockout in outcomes.knockouts}]
+    if not outcomes.mark or before.mark != outcomes.mark or not others: return outcomes
+    knockouts, layers = outcomes.knockouts + [before.knockouts[number] for number in others], list(dict.fromkeys(knockout.layer for knockout in before.knockouts))
+    order = sorted(range(len(knockouts)), key=lambda number: layers.index(layer) if (layer := knockouts[number].layer) in layers else len(layers))
+    return outcomes._replace(knockouts=[knockouts[number] for number in order],
+                             **{name: np.concatenate([getattr(outcomes, name), getattr(before, name)[:, others]], 1)[:, order] for name in ('changes', 'right')})
 
 
 def _checked(faces: Faces, knockouts: Sequence[Knockout], mean_maps: Mapping[str, np.ndarray]) -> None:
@@ -232,7 +249,7 @@ def take_out(model: 'keras.Model', faces: Faces, mean_maps: Mapping[str, np.ndar
                 continue
             parts.append(_batch_outcomes(operations, knockouts, images, labels, faces.emotions, lambda number, layer: bar.advance(len(labels)*costs[number], layer)))
             if path: parts[-1].save(path)
-    return merge(parts)
+    return merge(parts)._replace(mark=outcomes_mark(model, faces.images, faces.labels))
 
 # %% ../nbs/05b_ablation.ipynb #98e49be8
 def all_filters(mean_maps: Mapping[str, np.ndarray]) -> list[Knockout]:

@@ -464,11 +464,13 @@ def stretch_weights(cells: int, pixels: int) -> np.ndarray:
 
 
 def stretch_map(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    "One map `(height, width)` at the size of a face, its maximum in the same place and of the same value: `size float32`."
+    "One map `(height, width)` at the size of a face, its maximum in the same place and of the same value: `size float32`. Where cells fall together, the one farthest from zero is kept."
     for _ in range(2):
         pixels, cells = size[0], activation_map.shape[0]
         if pixels >= cells: activation_map = stretch_weights(cells, pixels) @ activation_map
-        else: activation_map = np.maximum.reduceat(activation_map, np.arange(pixels)*cells//pixels)
+        else:
+            high, low = (extreme.reduceat(activation_map, np.arange(pixels)*cells//pixels) for extreme in (np.maximum, np.minimum))
+            activation_map = np.where(high >= -low, high, low)
         activation_map, size = activation_map.T, size[::-1]
     return activation_map.astype('float32')
 

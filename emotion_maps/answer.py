@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .ablation import Outcomes, against_others, contrast, q_values
+from .ablation import Outcomes, against_others, contrast, outcomes_mark, q_values
 from .activation_maps import iterate_maps
 from .backend import affine, to_numpy
 from .core import EMOTION_ACTION_UNITS, OUTSIDE, REGIONS, DataError, ParameterError, expected_regions
-from .filter_atlas import FACE_PARTS, RegionsOf, coverage, parts_and_box
+from .filter_atlas import FACE_PARTS, RegionsOf, on_grid, parts_and_box, receptive_fields
 
 if TYPE_CHECKING:
     import keras
@@ -39,10 +39,12 @@ class Evidence(NamedTuple):
 def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes, regions_of: RegionsOf, batch_size: int = 32) -> Evidence:
     """What each region of each face is worth, from the outcomes of taking out every filter alone, for the same images (n, 48, 48) in the same order.
 
-    Faces whose regions are not trusted are left out. Raises `ParameterError` when images and outcomes do not fit."""
+    Faces whose regions are not trusted are left out. Raises `ParameterError` when images, network and outcomes do not fit."""
     if len(images) != len(outcomes.labels): raise ParameterError(f'{len(images)} images do not fit the outcomes of {len(outcomes.labels)}', 'give the faces that the filters were taken out for')
+    if outcomes.mark and outcomes.mark != outcomes_mark(model, images, outcomes.labels): raise ParameterError('These outcomes are of other faces or of another network', 'take the filters out again, for these: run 05b_ablation')
     alone = {layer: [number for number, knockout in enumerate(outcomes.knockouts) if knockout.layer == layer and len(knockout.filters) == 1]
              for layer in dict.fromkeys(knockout.layer for knockout in outcomes.knockouts)}
+    fields = receptive_fields(model, list(alone))
     found, sizes, areas, kept = {layer: [] for layer in alone}, {layer: np.zeros(2) for layer in alone}, [], []
     for where, maps in iterate_maps(model, images, list(alone), batch_size=batch_size):
         masks, trusted = regions_of(np.arange(where.start, where.stop))
@@ -51,8 +53,7 @@ def region_evidence(model: 'keras.Model', images: np.ndarray, outcomes: Outcomes
         kept.append(np.asarray(trusted) > 0)
         for layer, numbers in alone.items():
             own = maps[layer][..., [outcomes.knockouts[number].filters[0] for number in numbers]].clip(0)
-            grid = np.einsum('ip,npqr,jq->nijr', coverage(own.shape[1], parts.shape[1]), parts, coverage(own.shape[2], parts.shape[2]), optimize=True)
-            inside = np.einsum('nijf,nijr->nfr', own, grid, optimize=True)
+            inside = np.einsum('nijf,nijr->nfr', own, on_grid(parts, *own.shape[1:3], fields[layer]), optimize=True)
             whole, changes = inside.sum(-1, keepdims=True), outcomes.changes[where][:, numbers]
             size = np.abs(changes).sum(-1, dtype='float64')[kept[-1]]
             sizes[layer] += size[whole[kept[-1]][..., 0] <= 0].sum(), size.sum()
@@ -79,6 +80,7 @@ def _beyond_others(values: np.ndarray, labels: np.ndarray, label: int, draws: in
 def _compared(evidence: Evidence) -> list[tuple[int, str, int, str]]:
     "Every layer and emotion that there are faces of, and others to compare them with: number, name, label, name. Raises `DataError` when there are none."
     found = [(number, layer, label, emotion) for number, layer in enumerate(evidence.layers) for label, emotion in enumerate(evidence.emotions) if against_others(label, evidence.labels)]
+    if not len(evidence.labels): raise DataError('On none of these faces could the regions be told', 'give upright faces that fill the picture, as in FER2013')
     if not found: raise DataError('Evidence for an emotion is what its faces have beyond others, and all of these faces are of one', 'give faces of two emotions or more')
     return found
 
@@ -130,7 +132,7 @@ def _lead(own: np.ndarray, area: np.ndarray, regions: Sequence[str]) -> np.ndarr
 
 def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float = .05) -> 'pandas.DataFrame':
     """For every layer and every emotion that FACS lists action units for: density of the evidence, beyond that on other emotions' faces, in the regions that FACS expects, in the rest of the face and outside it; the difference of the first two with a 95 % interval, a verdict,
-    and whether what lies outside the face is worth more than what FACS expects (`shortcut`). `own_lead` is by how much that difference exceeds the mean of the same for the regions that FACS expects of other emotions, with its interval; `specific` says that it does.
+    and whether what lies outside the face is worth more than what FACS expects (`shortcut`). A place whose evidence speaks against the emotion is neither a verdict nor a shortcut, however much denser it is than another. `own_lead` is by how much that difference exceeds the mean of the same for the regions that FACS expects of other emotions, with its interval; `specific` says that it does.
 
     All tests are two-sided; each kind is a family of its own, corrected over all layers and emotions (Holm 1979). Faces on which one of the areas is missing carry no weight in what needs it. Raises `DataError` when all faces are of one emotion."""
     import pandas as pd
@@ -147,7 +149,7 @@ def verdicts(evidence: Evidence, draws: int = 2000, seed: int = 0, level: float 
     table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ['layer', 'emotion', 'faces', 'expected', 'rest', 'outside', 'difference', 'beyond', 'own_lead', 'low', 'high', 'own_lead_low', 'own_lead_high', 'p', 'p_beyond', 'p_lead'])
     table['p_holm'], beyond, leads = (holm(table.pop(name)) for name in ('p', 'p_beyond', 'p_lead'))
     sure = table['p_holm'] <= level
-    return table.assign(shortcut=(beyond <= level) & (table.pop('beyond') > 0), specific=(leads <= level) & (table['own_lead'] > 0), verdict=np.select([sure & (table['difference'] > 0), sure], ['expected regions', 'other regions'], 'cannot be told'))
+    return table.assign(shortcut=(beyond <= level) & (table.pop('beyond') > 0) & (table['outside'] > 0), specific=(leads <= level) & (table['own_lead'] > 0), verdict=np.select([sure & (table['difference'] > 0) & (table['expected'] > 0), sure & (table['difference'] < 0) & (table['rest'] > 0)], ['expected regions', 'other regions'], 'cannot be told'))
 
 # %% ../nbs/05c_answer.ipynb #5533d70f
 def answer_figure(table: 'pandas.DataFrame', title: str = '') -> 'Figure':
@@ -307,16 +309,17 @@ def follow_figure(table: 'pandas.DataFrame') -> 'Figure':
 # %% ../nbs/05c_answer.ipynb #facaa697
 def rivals(result: Mapping[str, Any]) -> 'pandas.DataFrame':
     """For every layer and emotion of a result file: density of the evidence in the regions that FACS expects of it beyond that in the rest of the face, the same for the regions of the other emotions (mean and largest),
-    and the `place` of its own among all sets of regions, 1 the densest, of `sets`."""
+    and the `place` of its own among all sets of regions, 1 the densest, of `sets`. The density of several regions is the mean of theirs, each counted by its area."""
     import pandas as pd
     known, rows = _sets_of_regions(), []
     for (layer, emotion), own in pd.DataFrame(result['density']).query('region != @OUTSIDE').groupby(['layer', 'emotion'], sort=False):
         if not (expected := _expected(emotion)): continue
 
         def lead(regions: Sequence[str]) -> float:
-            inside, rest = (own[own['region'].isin(regions) == there][['evidence', 'area']].sum() for there in (True, False))
-            return inside['evidence']/inside['area'] - rest['evidence']/rest['area']
-        first, others = lead(expected), [lead(regions) for regions in known if regions != expected]
+            inside, rest = (own[own['region'].isin(regions) == there] for there in (True, False))
+            return np.average(inside['density'], weights=inside['area']) - np.average(rest['density'], weights=rest['area']) if len(inside) and len(rest) else np.nan
+        first, others = lead(expected), [found for regions in known if regions != expected and np.isfinite(found := lead(regions))]
+        if not np.isfinite(first) or not others: continue
         rows.append({'layer': layer, 'emotion': emotion, 'own': first, 'others': float(np.mean(others)), 'largest other': max(others), 'place': 1 + sum(other > first for other in others), 'sets': len(known)})
     return pd.DataFrame(rows, columns=['layer', 'emotion', 'own', 'others', 'largest other', 'place', 'sets'])
 
@@ -337,7 +340,7 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
     "The answer as Markdown, from a result file of this chapter."
     import pandas as pd
     told, layers = pd.DataFrame(result['verdicts']), list(dict.fromkeys(row['layer'] for row in result['verdicts']))
-    lines = [f"**{result['model']}** on {result['faces']:,} test faces of {result['data']} ({result['accuracy']:.1%} right).", '']
+    lines = [f"**{result['model']}** on {result['faces']:,} test faces of {result['data']}{', of every emotion alike as far as there are' if result.get('balanced', True) else ''} ({result['accuracy']:.1%} of them right)" + (f"; evidence is of the {result['trusted']:,} whose regions could be told." if 'trusted' in result else '.'), '']
     if told.empty: told = pd.DataFrame(columns=['emotion', 'verdict', 'layer'])
     if told.empty: lines.append('FACS lists action units for none of these emotions, or none could be compared.')
     for emotion, rows in told.groupby('emotion', sort=False) if len(told) else ():

@@ -29,7 +29,7 @@ from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, c
 from .attribution import METHODS, attribute, attribution_tile, class_scores, probabilities_of
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import EMOTIONS, OUTSIDE, REGIONS, DataError, EmotionMapsError, ModelError, ParameterError, choose, progress
-from .filter_atlas import FilterAtlas, emotion_in_words, favourites_picture, on_grid, optimised_parts, region_in_words, regions_of_faces
+from .filter_atlas import FilterAtlas, emotion_in_words, favourites_picture, on_grid, optimised_parts, receptive_fields, region_in_words, regions_of_faces
 
 if TYPE_CHECKING:
     import keras
@@ -343,7 +343,9 @@ def filters_of_region(views: Opinions, image: int, region: str, atlas: FilterAtl
     inside, found = views.regions(image) == REGIONS.index(region), []
     for layer, maps in views.look(image)[0].items():
         weights = np.abs(maps).reshape(-1, maps.shape[-1])
-        share = on_grid(inside[..., None].astype('float32'), *maps.shape[:2]).reshape(-1) @ weights/np.maximum(weights.sum(0), 1e-12)
+        try: seen = receptive_fields(views.model, [layer])[layer] if views.model.input_shape[1:3] == inside.shape else None
+        except ModelError: seen = None  # a layer whose window cannot be told
+        share = on_grid(inside[..., None].astype('float32'), *maps.shape[:2], seen).reshape(-1) @ weights/np.maximum(weights.sum(0), 1e-12)
         found += [(share[number]/max(inside.mean(), 1e-12), layer, number) for number in range(len(share)) if weights[:, number].any()]
     return [(layer, number, f'{times:.1f} times its area, on this face') for times, layer, number in sorted(found, reverse=True)[:most] if times >= 1.25]
 

@@ -7,8 +7,8 @@ __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HI
            'FALSE_DISCOVERIES', 'DUPLICATE', 'ATLAS_NAME', 'MOST_FILTERS', 'SHOWN_MAPS', 'GRAY', 'BLUE', 'ORANGE',
            'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'Sight', 'ReceptiveField', 'receptive_fields',
            'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve',
-           'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas',
-           'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture',
+           'curve_p_values', 'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile',
+           'FilterAtlas', 'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture',
            'region_in_words', 'emotion_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables',
            'regions_of_faces', 'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task',
            'gather_shard', 'gather_in_shards']
@@ -62,6 +62,11 @@ class ReceptiveField(NamedTuple):
     @property
     def size(self) -> tuple[int, int]: return self.rows.last - self.rows.first + 1, self.columns.last - self.columns.first + 1
 
+    @property
+    def lying(self) -> 'ReceptiveField':
+        "Where a cell lies: the pixel or two in the middle of what it sees. Layers whose cells lie alike have it in common."
+        return ReceptiveField(*(Sight(sight.stride, *((sight.first + sight.last)//2, -(-(sight.first + sight.last)//2))) for sight in self))
+
     def corner(self, row: int, column: int) -> tuple[int, int]:
         "The first row and the first column that the cell at this place sees; negative where it looks at the padding."
         return self.rows.stride*row + self.rows.first, self.columns.stride*column + self.columns.first
@@ -108,17 +113,19 @@ def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) 
 FACE_PARTS = (*REGIONS, OUTSIDE)  # what every cell is divided among
 
 
-def coverage(cells: int, pixels: int) -> np.ndarray:
-    "How much of each pixel belongs to each cell of a grid, as weights that average: (cells, pixels) float32, rows sum to 1."
-    edges = np.arange(cells + 1)*pixels/cells
-    starts, ends = np.maximum(edges[:-1, None], np.arange(pixels)), np.minimum(edges[1:, None], np.arange(1, pixels + 1))
-    return (np.maximum(ends - starts, 0)*cells/pixels).astype('float32')
+def coverage(cells: int, pixels: int, sight: Sight | None = None) -> np.ndarray:
+    "How much of each pixel belongs to each cell of a grid, as weights that average: (cells, pixels) float32, rows sum to 1. A cell covers as many pixels as its stride, around the middle of what it sees; without `sight` the cells divide the pixels evenly."
+    width = pixels/cells if sight is None else sight.stride
+    starts = np.arange(cells)*width + (0 if sight is None else (sight.first + sight.last + 1 - width)/2)
+    starts = starts.clip(1 - width, pixels - 1)[:, None]  # a cell that sees padding alone takes the nearest pixel
+    covered = np.maximum(np.minimum(starts + width, np.arange(1, pixels + 1)) - np.maximum(starts, np.arange(pixels)), 0)
+    return (covered/covered.sum(1, keepdims=True)).astype('float32')
 
 
-def on_grid(parts: np.ndarray, height: int, width: int) -> np.ndarray:
-    "Parts (…, H, W, r) on a grid of cells: (…, height, width, r) float32, each cell the mean of what it covers."
-    down, across = coverage(height, parts.shape[-3]), coverage(width, parts.shape[-2])
-    if len(down) == parts.shape[-3] and len(across) == parts.shape[-2]: return np.asarray(parts, 'float32')
+def on_grid(parts: np.ndarray, height: int, width: int, seen: ReceptiveField | None = None) -> np.ndarray:
+    "Parts (…, H, W, r) on a grid of cells: (…, height, width, r) float32, each cell the mean of what it covers, by the receptive field `seen` where it is known."
+    down, across = coverage(height, parts.shape[-3], seen and seen.rows), coverage(width, parts.shape[-2], seen and seen.columns)
+    if all(np.array_equal(along, np.eye(len(along))) for along in (down, across)): return np.asarray(parts, 'float32')
     return np.einsum('ip,...pjr->...ijr', down, np.einsum('jq,...pqr->...pjr', across, np.asarray(parts, 'float32'), optimize=True), optimize=True)
 
 
@@ -216,6 +223,18 @@ def area_under_curve(counts: np.ndarray) -> np.ndarray:
     below = np.cumsum(others, -1) - others/2  # ties count half
     with np.errstate(invalid='ignore'): return (counts*below).sum(-1)/(counts.sum(-1)*others.sum(-1))
 
+
+def curve_p_values(counts: np.ndarray) -> np.ndarray:
+    "Two-sided p of each AUC being one half, (f, classes) from histograms (f, classes, bins): the test of Mann and Whitney (1947) by its normal approximation, corrected for ties; 1 where nothing can be said."
+    from scipy import stats
+    counts = counts.astype('float64')
+    own, ties = counts.sum(-1), counts.sum(1)
+    total = own.sum(1, keepdims=True)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        variance = (total + 1 - (ties**3 - ties).sum(-1, keepdims=True)/(total*(total - 1)))/(12*own*(total - own))
+        p = 2*stats.norm.sf(np.abs(area_under_curve(counts) - .5)/np.sqrt(variance))
+    return np.where(np.isfinite(p), p, 1.)
+
 # %% ../nbs/05_filter_atlas.ipynb #3d0b83db
 class Best(NamedTuple):
     "The highest peaks of each filter, falling, and the numbers of their faces: (f, k) each."
@@ -290,8 +309,10 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
     of_batch = math.ceil(batch_size*min(compared/max(len(numbers), 1), 1))  # how many are compared
     images, trust = keras.Input(prepare_images(model, faces.images[:1], None).shape[1:]), keras.Input(())
     found_maps = dict(zip(plan.layers, keras.tree.flatten(maps(images))))
-    grids = {shape: keras.Input((*shape, len(FACE_PARTS) + 1)) for shape in (tuple(m.shape[1:3]) for m in found_maps.values())}
-    layers = {name: _sums_layer(plan.thresholds[name], not never_negative(model, name), of_batch)([m, grids[tuple(m.shape[1:3])], trust]) for name, m in found_maps.items()}
+    fields = receptive_fields(model, plan.layers)
+    cells = {name: (*m.shape[1:3], fields[name].lying) for name, m in found_maps.items()}
+    grids = {grid: keras.Input((*grid[:2], len(FACE_PARTS) + 1)) for grid in cells.values()}
+    layers = {name: _sums_layer(plan.thresholds[name], not never_negative(model, name), of_batch)([m, grids[cells[name]], trust]) for name, m in found_maps.items()}
     run, gathered = compiled(keras.Model([images, trust, *grids.values()], layers)), {}
     numbers, originals = numbers[shard_slice(len(numbers), shard, batch_size)], identical_groups(faces.images) == np.arange(len(faces.images))
     with threadpool_limits(1, 'blas'), Progress(len(numbers), 'Gathering') as bar:  # NumPy's threads go on spinning after a product and would keep a core from the network
@@ -299,10 +320,11 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
             chosen = numbers[first:first + batch_size]
             masks, trusted = regions_of(chosen)
             divided, trusted = parts_and_box(masks), np.asarray(trusted, 'float32')
-            found = run([prepare_images(model, faces.images[chosen], None), trusted, *(on_grid(divided, *shape) for shape in grids)])
-            of_all = {'area': np.einsum('npqr,n->r', divided[..., :-1], trusted), 'compared': np.array(min(of_batch, len(chosen)))}
+            parts = {grid: on_grid(divided, *grid) for grid in grids}
+            found = run([prepare_images(model, faces.images[chosen], None), trusted, *parts.values()])
+            areas = {grid: np.einsum('npqr,n->r', given[..., :-1], trusted)*(IMAGE_SIZE**2/math.prod(grid[:2])) for grid, given in parts.items()}
             for name, sums in found.items():
-                sums = {kind: to_numpy(value) for kind, value in sums.items()} | of_all
+                sums = {kind: to_numpy(value) for kind, value in sums.items()} | {'area': areas[cells[name]], 'compared': np.array(min(of_batch, len(chosen)))}
                 gathered[name] = _add_batch(gathered.get(name), sums, chosen, faces.labels[chosen], originals[chosen], len(faces.emotions), favourites)
             bar.advance(len(chosen))
     return gathered
@@ -321,14 +343,16 @@ def _larger_than_zero(total: np.ndarray, squares: np.ndarray, count: np.ndarray)
 
 
 def region_profile(statistics: FilterStatistics) -> dict[str, np.ndarray]:
-    "For every filter and part of the face, (f, 11) each: share and enrichment of the activation and of the strongest places, intersection over union and its ceiling, p of both nulls."
+    "For every filter and part of the face, (f, 11) each: share and enrichment of the activation and of the strongest places, enrichment within the face alone (`within`; outside it, that in the image), intersection over union and its ceiling, p of both nulls."
     sums, cells = statistics.sums, math.prod(statistics.sums['map'].shape[:2])
     area = sums['area']/sums['area'].sum()
     whole, top = sums['inside'].sum(1, keepdims=True), sums['top'].sum(1, keepdims=True)
     share, top_share = sums['inside']/np.maximum(whole, 1e-30), sums['top']/np.maximum(top, 1e-30)
     region = area*sums['area'].sum()/(IMAGE_SIZE**2)*cells  # in cells, over all faces
+    enrichment, of_face = share/np.maximum(area, 1e-9), np.array(FACE_PARTS) != OUTSIDE
+    face = share[:, of_face].sum(1, keepdims=True)/np.maximum(area[of_face].sum(), 1e-9)
     tests = {name: _larger_than_zero(sums[name], sums[f'{name}_squares'], sums[count]) for name, count in (('place', 'active'), ('face', 'paired'))}
-    return {'share': share, 'enrichment': share/np.maximum(area, 1e-9), 'top_share': top_share, 'top_enrichment': top_share/np.maximum(area, 1e-9),
+    return {'share': share, 'enrichment': enrichment, 'within': np.where(of_face, enrichment/np.maximum(face, 1e-30), enrichment), 'top_share': top_share, 'top_enrichment': top_share/np.maximum(area, 1e-9),
             'iou': sums['top']/np.maximum(top + region - sums['top'], 1e-30), 'iou_ceiling': np.minimum(top, region)/np.maximum(np.maximum(top, region), 1e-30),
             'p_place': tests['place'], 'p_face': tests['face']}
 
@@ -354,28 +378,30 @@ def _layer_table(layer: str, statistics: FilterStatistics, emotions: Sequence[st
     columns = {'layer': layer, 'filter': np.arange(len(correlation)), 'dead': (peaks <= 0) & ~statistics.sums['map'].any((0, 1)), 'peak': peaks, 'mean': statistics.sums['pooled_by_emotion'].sum(1)/faces.sum(),
                'active_faces': statistics.sums['active'][:, 0]/max(statistics.sums['area'].sum()/IMAGE_SIZE**2, 1), 'kin': others.argmax(1), 'kin_correlation': others.max(1) if len(others) > 1 else np.nan}
     for name, values in profile.items(): columns |= {f'{name}_{part}': values[:, number] for number, part in enumerate(FACE_PARTS)}
-    for number, emotion in enumerate(emotions): columns |= {f'auc_{emotion}': curve[:, number], f'mean_{emotion}': means[:, number]}
+    p = curve_p_values(statistics.counts)
+    for number, emotion in enumerate(emotions): columns |= {f'auc_{emotion}': curve[:, number], f'mean_{emotion}': means[:, number], f'p_emotion_{emotion}': p[:, number]}
     return pd.DataFrame(columns)
 
 # %% ../nbs/05_filter_atlas.ipynb #a7c0a53e
 def _named(table: 'pandas.DataFrame', emotions: Sequence[str]) -> 'pandas.DataFrame':
-    "The table with q of both nulls (Benjamini and Hochberg 1995, over live filters × parts of the face), each filter's region and emotion, and twins marked."
+    "The table with q of both nulls and of the AUCs (Benjamini and Hochberg 1995, over live filters × parts of the face, and × emotions), each filter's region and emotion, and twins marked."
     import pandas as pd
     from scipy.stats import false_discovery_control
-    live, columns = ~table['dead'].to_numpy(), lambda start: table[[f'{start}_{part}' for part in FACE_PARTS]].to_numpy()
+    live, columns = ~table['dead'].to_numpy(), lambda start, names=FACE_PARTS: table[[f'{start}_{name}' for name in names]].to_numpy()
     adjusted = {}
-    for null in ('place', 'face'):
-        q, p = np.ones((len(table), len(FACE_PARTS))), columns(f'p_{null}')
-        if live.any(): q[live] = false_discovery_control(p[live].ravel()).reshape(-1, len(FACE_PARTS))
-        adjusted |= {f'q_{null}_{part}': q[:, number] for number, part in enumerate(FACE_PARTS)}
+    for kind, names in (('place', FACE_PARTS), ('face', FACE_PARTS), ('emotion', emotions)):
+        q, p = np.ones((len(table), len(names))), columns(f'p_{kind}', names)
+        if live.any(): q[live] = false_discovery_control(p[live].ravel()).reshape(-1, len(names))
+        adjusted |= {f'q_{kind}_{name}': q[:, number] for number, name in enumerate(names)}
     enrichment = columns('enrichment')
-    passes = (enrichment >= ENRICHED) & (np.stack([adjusted[f'q_place_{part}'] for part in FACE_PARTS], 1) <= FALSE_DISCOVERIES) & live[:, None]
+    passes = (enrichment >= ENRICHED) & (columns('within') >= ENRICHED) & (np.stack([adjusted[f'q_place_{part}'] for part in FACE_PARTS], 1) <= FALSE_DISCOVERIES) & live[:, None]
     best = np.where(passes, enrichment, -1).argmax(1)
-    named, rows, curve = passes.any(1), np.arange(len(table)), table[[f'auc_{emotion}' for emotion in emotions]].to_numpy()
-    told = np.nan_to_num(np.abs(curve - .5), nan=-1).argmax(1)  # by silence as well as by firing
+    named, rows, curve = passes.any(1), np.arange(len(table)), columns('auc', emotions)
+    apart = np.where(np.stack([adjusted[f'q_emotion_{emotion}'] for emotion in emotions], 1) <= FALSE_DISCOVERIES, np.abs(curve - .5), -1)  # by silence as well as by firing
+    told, tells = apart.argmax(1), apart.max(1) > 0
     first = {'region': np.where(named, np.array(FACE_PARTS, object)[best], None), 'enrichment': np.where(named, enrichment[rows, best], np.nan),
              'follows_face': named & (np.stack([adjusted[f'q_face_{part}'] for part in FACE_PARTS], 1)[rows, best] <= FALSE_DISCOVERIES),
-             'emotion': np.where(live & ~np.isnan(curve).all(1), np.array(emotions, object)[told], None), 'emotion_auc': np.where(live, curve[rows, told], np.nan),
+             'emotion': np.where(tells, np.array(emotions, object)[told], None), 'emotion_auc': np.where(tells, curve[rows, told], np.nan),
              'duplicate': live & (table['kin_correlation'].to_numpy() >= DUPLICATE)}
     rest = table.drop(columns=['layer', 'filter', *(name for name in table if name.startswith('p_'))])
     return pd.concat([table[['layer', 'filter']], pd.DataFrame(first), rest, pd.DataFrame(adjusted)], axis=1)
@@ -393,7 +419,7 @@ def _as_parquet(path: str | Path) -> Path:
 
 def _holds_arrays(name: str, path: Path) -> bool:
     "Is this the name of a file of arrays that belongs to the atlas at `path`?"
-    return bool(re.fullmatch(re.escape(path.stem) + '-[0-9a-f]+[.]npz', name))
+    return bool(re.fullmatch(re.escape(path.stem) + '-[0-9a-f]{16}[.]npz', name))
 
 
 def _arrays_of(path: Path) -> str:
@@ -457,6 +483,15 @@ class FilterAtlas:
         given = (table.pop('given') == 'both').to_numpy()
         for name in known if not given.all() else (): table[name] = table[name].where(given, self.table[name].to_numpy()).infer_objects()
         return FilterAtlas(table, {**self.arrays, **(arrays or {})}, {**self.about, **about})
+
+    def with_measures_of(self, before: 'FilterAtlas') -> 'FilterAtlas':
+        "The atlas with what chapters 05a and 05b had added to an earlier one of the same network and faces; as it is when that was of others."
+        same = ('weights', 'data_fingerprint', 'faces', 'seed')
+        if any(self.about.get(name, mine := object()) != before.about.get(name, mine) for name in same): return self
+        columns = [name for name in before.table if name.startswith(('optimised', 'effect', 'accuracy_change', 'specific', 'twins', 'hidden')) and name not in self.table]
+        arrays = {name: array for name, array in before.arrays.items() if name.startswith('optimised/') and name.removeprefix('optimised/') in self.about['layers']}
+        rows = before.table[['layer', 'filter', *columns]].merge(self.table[['layer', 'filter']])
+        return self.joined(rows, arrays, **{name: before.about[name] for name in ('optimised', 'ablation') if name in before.about}) if columns else self
 
     def filter(self, layer: str, number: int) -> Any:
         "The row of one filter. Raises `ParameterError` when there is none."
@@ -645,14 +680,14 @@ def filter_card(atlas: FilterAtlas, layer: str, number: int) -> 'Figure':
 
 # %% ../nbs/05_filter_atlas.ipynb #a3732b68
 COLUMNS = {
-    'layer, filter': 'which filter', 'region': 'the part of the face it is named after, if any: enrichment at least 1.25 and the first null rejected',
+    'layer, filter': 'which filter', 'region': 'the part of the face it is named after, if any: enrichment at least 1.25, in the image and within the face, and the first null rejected',
     'enrichment': "of its activation in that region", 'follows_face': 'is the second null rejected too: does it follow this face, beyond the place that faces share?',
-    'emotion, emotion_auc': 'the emotion that its mean activation tells best from the others, and how well: an AUC above 0.5 where it answers more to it, below where less',
+    'emotion, emotion_auc': 'the emotion that its mean activation tells best from the others, if any by q_emotion, and how well: an AUC above 0.5 where it answers more to it, below where less',
     'dead, duplicate': 'zero everywhere on all faces; correlated with its closest kin by 0.95 or more', 'peak, mean': 'largest and mean activation over all faces and places; in these and all other columns, only the part above zero counts',
     'active_faces': 'share of the faces (with trusted landmarks) on which it answers at all', 'kin, kin_correlation': "the most correlated filter of the layer, over all places of the faces (of large sets, of about 4,000)",
-    'share_*, enrichment_*': 'share of its activation in each of the ten regions and outside; divided by their share of the area',
+    'share_*, enrichment_*, within_*': 'share of its activation in each of the ten regions and outside; divided by their share of the area; the same of its activation within the face',
     'top_share_*, top_enrichment_*': 'the same for its strongest 0.5 % of places', 'iou_*, iou_ceiling_*': 'intersection over union of these places with the region, and the most that its area allows',
-    'q_place_*, q_face_*': 'false discovery rate at which each null is rejected', 'auc_*, mean_*': 'for each emotion: AUC of its mean activation against the other emotions, and that mean',
+    'q_place_*, q_face_*, q_emotion_*': 'false discovery rate at which each null is rejected, and an AUC of one half', 'auc_*, mean_*': 'for each emotion: AUC of its mean activation against the other emotions, and that mean',
     'optimised, optimised_*': 'added by 05a_optimised_images: the activation of the optimised image, and that over the best real patch',
     'effect*, accuracy_change*': 'added by 05b_ablation: what changes when the filter is held at its mean map (log-probability of the true emotion, overall and per emotion; accuracy), with limits and q',
     'specific_*': 'added by 05b_ablation: for each emotion, how much more its log-probability changes on its own faces than on the others, with limits and q',

@@ -59,9 +59,9 @@ def _pixels(image: Any) -> np.ndarray:
     "A PIL image, decoded, upright and not too large, as (height, width, 3) uint8. Raises `ValueError`."
     longest = max(image.size)
     if longest > LONGEST_SIDE: image.draft(None, tuple(max(1, side*LONGEST_SIDE//longest) for side in image.size))  # a JPEG decodes at a half or a quarter
-    photo = _in_colour(image)
+    photo = _in_colour(upright_picture(image))  # which way is up is lost with the colours that are laid down
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), reducing_gap=2)
-    return np.asarray(upright_picture(photo))
+    return np.asarray(photo)
 
 # %% ../nbs/06a_photo.ipynb #a0233642
 def _advice(start: bytes, error: Exception) -> tuple[str, str]:

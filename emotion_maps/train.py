@@ -34,7 +34,7 @@ from .audit import audit, chosen_reasons, clean as clean_faces
 from .augment import CHANGES, Augmentation, change, random_changes, resized
 from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, compiled, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
-from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, chapter_command, choose, file_name,
+from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, chapter_command, choose, file_name,
                                fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
 from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, require_seed, split_faces
@@ -752,18 +752,20 @@ def _published_by_first(path: Path) -> Trained:
 
 
 def _set_aside(path: Path, run: str) -> None:
-    "Copy the network of another run that lies at `path`, and its manifest, to a name with that run in it, before it is written over."
-    if not path.is_file(): return
+    "Copy what lies at `path` and is not this run's, its `.h5` and its manifest, to a name of its own before they are written over: that of its run, or of its content where its manifest does not describe it."
+    olds = {suffix: old for suffix in ('.keras', '.h5', '.json') if (old := path.with_suffix(suffix)).is_file()}
+    if not olds: return
     try: manifest = manifest_beside(path)
-    except ModelError: manifest = {}
-    mark = manifest.get('fingerprint') or fingerprint(np.fromfile(path, 'uint8'))
-    if mark == run: return
-    kept = path.with_name(f'{path.stem}_{mark[:8]}.keras')
-    for old in (path, path.with_suffix('.h5')):
-        if old.is_file():
-            with write_whole(kept.with_suffix(old.suffix)) as part: shutil.copyfile(old, part)
-    if manifest: write_json(kept.with_suffix('.json'), manifest | {'name': kept.name, 'files': {kept.with_suffix(Path(file).suffix).name: mark for file, mark in manifest.get('files', {}).items()}})
-    print(f'The network that was in {path.name}, of another training, is kept as {kept.name}')
+    except EmotionMapsError: manifest = {}
+    contents = {suffix: fingerprint(np.fromfile(old, 'uint8')) for suffix, old in olds.items()}
+    known = bool(manifest) and contents.get('.keras', '') == manifest.get('files', {}).get(path.name, contents.get('.keras'))
+    if known and manifest.get('fingerprint') == run: return
+    kept = path.with_name(f'{path.stem}_{manifest["fingerprint"][:8]}.keras') if known and 'fingerprint' in manifest else path
+    if kept == path or kept.is_file() and fingerprint(np.fromfile(kept, 'uint8')) != contents['.keras']: kept = path.with_name(f'{path.stem}_{fingerprint(contents)[:8]}.keras')
+    for suffix, old in olds.items():
+        with write_whole(kept.with_suffix(suffix)) as part: shutil.copyfile(old, part)
+    if known: write_json(kept.with_suffix('.json'), manifest | {'name': kept.name, 'files': {kept.with_suffix(Path(file).suffix).name: mark for file, mark in manifest.get('files', {}).items()}})
+    print(f'The network that was in {path.name}, of another training, is kept as {kept.name}' if known else f"What was in {', '.join(old.name for old in olds.values())} is kept as {kept.stem}{' and '.join(olds)}")
 
 
 def publish(model: Any, manifest: dict[str, Any], path: Path, folder: Path) -> Trained:
@@ -896,14 +898,13 @@ def _as_one(teachers: Sequence[Trained], policy: str) -> Any:
 def _answers(teachers: Sequence[Trained], network: Any, learnt: Faces, policy: str, folder: Path) -> np.ndarray:
     "What the teachers, as one network, say of the faces to learn from, (n, classes) float32 in 0…1: read again from `folder` where it is kept, or asked for and kept there."
     mirror = any('mirror' not in one.manifest for one in teachers)  # a network that looks into the mirror itself says the same of both
-    mark = fingerprint(*(weight for one in teachers for weight in one.model.get_weights()), learnt.fingerprint, mirror, policy, backend_name())
+    mark = fingerprint(*(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest.get('mirror', {}) for one in teachers), learnt.fingerprint, mirror, policy, backend_name())
     path = folder/f'answers_{mark}.npz'
     with suppress(DataError):
         if path.exists() and (kept := read_arrays(path, ['answers'])['answers']).shape == (len(learnt), len(learnt.emotions)): return kept
     answers = teaching(network, learnt, 1., mirror)
     if process_number() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        with write_whole(path) as part: np.savez(part, answers=answers)
+        with suppress(WritingError), write_whole(path) as part: np.savez(part, answers=answers)  # to keep them is no more than a help
     return answers
 
 
@@ -940,7 +941,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught, asked = _taught(teachers, learnt, recipe, policy, path.parent/'runs')
-    said = ['patient', *(weight for one in teachers for weight in one.model.get_weights())] if asked else [taught] if teachers else []
+    said = ['patient', *(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest['mirror'] for one in teachers if 'mirror' in one.manifest)] if asked else [taught] if teachers else []
     said += [f'split by {seed_of_split}'] if seed_of_split not in (None, seed) else []
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return _found_again(path, source)
