@@ -179,7 +179,7 @@ def answer_content(found: Mapping[str, Any]) -> dict[str, Any]:
     if not found: return {}
     layers, parts = list(dict.fromkeys(row['layer'] for row in found['density'])), list(dict.fromkeys(row['part'] for row in found['follow']))
     return {'layers': layers, 'verdicts': verdict_rows(found['verdicts'], layers), 'panels': [density_panel(found['density'], layer) for layer in layers], 'parts': parts,
-            'follow': follow_rows(found['follow'], parts), 'about': f"Measured on {found['faces']:,} test faces ({_name(found['data'])}), of which the network gets {percent(found['accuracy'])} right.",
+            'follow': follow_rows(found['follow'], parts), 'about': f"Measured on {found['faces']:,} test faces ({_name(found['data'])}){', of every emotion alike as far as there are' if found.get('balanced', True) else ''}, of which the network gets {percent(found['accuracy'])} right." + (f" Evidence is of the {found['trusted']:,} whose regions could be told." if 'trusted' in found else ''),
             'control': control_in_words(found)}
 
 # %% ../nbs/06b_report.ipynb #6b33fa16
@@ -212,7 +212,7 @@ def strongest_effects(table: 'pandas.DataFrame', count: int = 10) -> list[dict[s
     "The filters whose absence changes the true emotion's log-probability most, among those with an effect beyond chance."
     if 'effect_q' not in table: return []
     chosen = table[(table['effect_q'] < .05) & ~table['dead']].assign(size=lambda rows: rows['effect'].abs()).nlargest(count, 'size')
-    return [{'layer': row['layer'], 'filter': int(row['filter']), 'region': row['region'].replace('_', ' ') if isinstance(row['region'], str) else 'no part', 'emotion': row['emotion'], 'auc': decimal(row['emotion_auc']),
+    return [{'layer': row['layer'], 'filter': int(row['filter']), 'region': row['region'].replace('_', ' ') if isinstance(row['region'], str) else 'no part', 'emotion': row['emotion'] if isinstance(row['emotion'], str) else 'none', 'auc': decimal(row['emotion_auc']),
              'effect': signed(row['effect']), 'low': row['effect_low'], 'high': row['effect_high']} for _, row in chosen.iterrows()]
 
 
