@@ -155,9 +155,13 @@ def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 # %% ../nbs/04a_attribution.ipynb #42c58f67
 def _last_convolution(model: Any) -> str:
-    "The name of the last convolutional layer. Raises `ModelError` when there is none."
-    try: return convolutional_layers(model)[-1]
+    "The name of the last convolutional layer. Raises `ModelError` when there is none, or when the network applies it more than once to an image."
+    try: name = convolutional_layers(model)[-1]
     except ModelError as error: raise ModelError(error.problem, 'take a method that looks at pixels, such as integrated-gradients, or name a layer that gives maps') from None
+    calls = open_network(model).calls
+    if (times := sum(call.layer is calls[name].layer for call in calls.values())) > 1:
+        raise ModelError(f'This network looks at an image {times} times, as at views of it, and the map of {name} would be that of one look, which may be mirrored', 'take a method that looks at pixels, such as rise, occlusion or integrated-gradients, or give the network that does the looking, such as load_pretrained(\'default\')')
+    return name
 
 
 def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam', target: Any = None, layer: str | None = None,
