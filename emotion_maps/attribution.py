@@ -167,7 +167,7 @@ def _last_convolution(model: Any) -> str:
 def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam', target: Any = None, layer: str | None = None,
               preprocess: Callable[[np.ndarray], np.ndarray] | None = None, resize: bool = True, emotions: Sequence[str] = EMOTIONS,
               batch_size: int = 64, memory_limit: float = 1., **settings: Any) -> np.ndarray:
-    """How much each place of each image did for a class: `(n, height, width) float32` in units of the logit (per gray level for saliency and SmoothGrad).
+    """How much each place of each image did for a class: `(n, height, width) float32` in units of the logit (per gray level for saliency and SmoothGrad; of probability times activation for Score-CAM, of activation for Ablation-CAM). Maps of a layer are stretched over the whole image, which fits where its convolutions are padded (`same`).
 
     `images` and `preprocess` as for `activation_maps`; `method` is one of `METHODS`, with its `settings`. `target` is a class for all images or
     one for each, by number or by name among `emotions`; None means the predicted one. Class-activation maps are taken at `layer` (the last

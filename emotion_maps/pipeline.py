@@ -463,7 +463,7 @@ def run_together(command: str, given: Mapping[str, Any], arguments: Sequence[str
 def audit_command(data: str, reasons: Sequence[str] | str | None = None, folds: int = 0, network: str | None = None, probabilities: str = '', seed: int = 0,
                   emotions: Sequence[str] | None = None, unreadable: str = 'refuse', output: str | Path = 'activation_maps_output') -> int:
     "What `emotion-maps audit PATH` does: print how many images were found for which reason, and where the table is; the exit code."
-    faces = load_faces(data, emotions, unreadable, seed=seed)
+    faces = load_faces(data, emotions, unreadable)
     if network is None and not probabilities and not folds and faces.emotions == EMOTIONS and not is_drawn(data): network = 'default'
     said = label_check(faces, reasons, network, probabilities, folds)
     report = audit(faces, reasons, said, folds, seed)
