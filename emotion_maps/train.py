@@ -844,17 +844,19 @@ def _found_again(path: Path, source: str) -> Trained:
 
 
 def _require_split(begun: Trained, faces: Faces, parts: Split) -> None:
-    "Raise `ParameterError` when a network to start from learnt from these very faces, but split otherwise: it may have learnt those that are to validate now."
+    "Raise `ParameterError` when a network to start or to learn from learnt from these very faces, but split otherwise: it may have learnt those that are to validate now."
     told = begun.manifest
     if {'split', 'validation', 'data_fingerprint'} <= {*told} and told['data_fingerprint'] != split_fingerprint(parts) and _split_as_then(faces, told):
-        raise ParameterError(f"{begun.path.name} learnt from these faces with split={told['split']} and validation={told['validation']}, so it may have learnt faces that are to validate now", f"give split={told['split']} and validation={told['validation']}")
+        raise ParameterError(f"{begun.path.name} learnt from these faces with split={told['split']} and validation={told['validation']}, so it may have learnt faces that are to validate now", f"give split={told['split']} and validation={told['validation']}, and networks that were split by one seed")
 
 
-def _require_share(begun: Trained, parts: Split, calibration: float) -> None:
-    "Raise `ParameterError` when a network to start from held out another share of these very faces: it may have learnt those that are held out now."
+def _require_share(begun: Trained, parts: Split, calibration: float, seed: int) -> None:
+    "Raise `ParameterError` when a network to start or to learn from held out another share of these very faces, or others: it may have learnt those that are held out now."
     share = begun.manifest.get('calibration', {}).get('share', 0.)
     if is_of_its_faces(begun.manifest, parts) and share != calibration:
         raise ParameterError(f'calibration={calibration}, but {begun.path.name} was trained on these faces with calibration={share}, so it may have learnt faces that are to be held out', f'give calibration={share}')
+    if is_of_its_faces(begun.manifest, parts) and share and split_seed(begun.manifest) != seed:
+        raise ParameterError(f'{begun.path.name} held out other faces of these (by seed_of_split={split_seed(begun.manifest)}, here it is {seed}), so it may have learnt faces that are to be held out', 'give networks that were split by one seed')
 
 
 def _first_seed(networks: Sequence[Trained], wanted: int | None, seed: int) -> int:
@@ -936,8 +938,9 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     for role, network in [('start', begun), *(('teacher', one) for one in teachers)]: _require_emotions(network, role, faces.emotions)
     weights, first_seed = begun.model.get_weights() if start else (), _first_seed([begun, *teachers], seed_of_split, seed)
     parts = split_faces(faces, split, validation, first_seed)
-    _require_split(begun, faces, parts)
-    _require_share(begun, parts, calibration)
+    for network in [begun]*bool(start) + teachers:
+        _require_split(network, faces, parts)
+        _require_share(network, parts, calibration, first_seed)
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught, asked = _taught(teachers, learnt, recipe, policy, path.parent/'runs')
