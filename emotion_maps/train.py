@@ -897,10 +897,15 @@ def _as_one(teachers: Sequence[Trained], policy: str) -> Any:
     return keras.Model(faces, keras.layers.Average(name='mean', dtype='float32')([keras.Model(one.inputs, one.outputs[0], name=f'teacher{number}')(faces) for number, one in enumerate(quick, 1)]))
 
 
+def _known_by(teachers: Sequence[Trained]) -> list[Any]:
+    "What teachers are told from others by: their weights, and how those that look into the mirror do."
+    return [*(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest['mirror'] for one in teachers if 'mirror' in one.manifest)]
+
+
 def _answers(teachers: Sequence[Trained], network: Any, learnt: Faces, policy: str, folder: Path) -> np.ndarray:
     "What the teachers, as one network, say of the faces to learn from, (n, classes) float32 in 0…1: read again from `folder` where it is kept, or asked for and kept there."
     mirror = any('mirror' not in one.manifest for one in teachers)  # a network that looks into the mirror itself says the same of both
-    mark = fingerprint(*(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest.get('mirror', {}) for one in teachers), learnt.fingerprint, mirror, policy, backend_name())
+    mark = fingerprint(*_known_by(teachers), learnt.fingerprint, mirror, policy, backend_name())
     path = folder/f'answers_{mark}.npz'
     with suppress(DataError):
         if path.exists() and (kept := read_arrays(path, ['answers'])['answers']).shape == (len(learnt), len(learnt.emotions)): return kept
@@ -944,7 +949,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     held = held_out(parts.train, calibration, first_seed)
     learnt, other_faces = _learnt_from(faces, parts.train[~held], seed, clean, probabilities, train_faces, shuffle_labels)
     taught, asked = _taught(teachers, learnt, recipe, policy, path.parent/'runs')
-    said = ['patient', *(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest['mirror'] for one in teachers if 'mirror' in one.manifest)] if asked else [taught] if teachers else []
+    said = ['patient', *_known_by(teachers)] if asked else [taught] if teachers else []
     said += [f'split by {seed_of_split}'] if seed_of_split not in (None, seed) else []
     run = run_fingerprint(parts, recipe, seed, policy, calibration, [*weights, *said, *([learnt.fingerprint] if other_faces else [])])
     if resume and _is_published(path, run): return _found_again(path, source)
