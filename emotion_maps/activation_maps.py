@@ -355,14 +355,16 @@ def activation_maps(model: 'keras.Model', images: np.ndarray, layers: Sequence[s
 
 # %% ../nbs/04_activation_maps.ipynb #602f384a
 def logits_of(network: OpenNetwork) -> Any:
-    "The symbolic output before its softmax or sigmoid; the output itself when it has neither."
+    "The symbolic output before its softmax or sigmoid, be it an activation function, a layer or an operation, and whatever only hands it on; the output itself when it has neither."
     keras = import_keras()
-    output, final = network.outputs[0], (keras.activations.softmax, keras.activations.sigmoid)
-    for call in network.calls.values():
-        if not any(tensor is output for tensor in call.outputs): continue
-        if isinstance(call.layer, keras.layers.Softmax): return call.inputs[0]
-        if getattr(call.layer, 'activation', None) in final: return raw_output(call)
-    return output
+    final, tensor = (keras.activations.softmax, keras.activations.sigmoid), network.outputs[0]
+    while call := next((call for call in network.calls.values() if any(made is tensor for made in call.outputs)), None):
+        kind, activation = type(call.layer).__name__.lower(), getattr(call.layer, 'activation', None)
+        if activation in final or isinstance(activation, keras.layers.Softmax): return raw_output(call)
+        if kind in ('softmax', 'sigmoid'): return call.inputs[0]  # the layer, or what keras.ops makes
+        if kind not in ('identity', 'dropout') and not (kind == 'activation' and _is_linear(call.layer)): break
+        tensor = call.inputs[0]
+    return network.outputs[0]
 
 
 def _replayed(network: OpenNetwork, end: Any, images: Any, cut: Any, maps: Any) -> Any:

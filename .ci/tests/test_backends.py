@@ -69,7 +69,7 @@ print(keras.config.backend())
 
 
 def slow(*backends):
-    """Backends that only make test-full takes the time for: jax compiles for most of a minute."""
+    """Backends, or networks, that only make test-full takes the time for."""
     return [pytest.param(backend, marks=pytest.mark.slow) for backend in backends]
 
 
@@ -136,7 +136,7 @@ def test_manifest_of_a_training(backend, trained):
     assert set(manifest["files"]) == {f"{NAME}.keras", f"{NAME}.h5"}
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", *slow("jax", "torch")])
+@pytest.mark.parametrize("backend", slow(*BACKENDS))
 def test_same_seed_same_weights(backend, trained, faces, root, tmp_path):
     need(backend)
     run_python(TRAIN, backend, tmp_path / "again", faces, cwd=root)
@@ -185,7 +185,7 @@ def test_a_shipped_network_answers_alike_under_every_backend(name, faces, root, 
         np.testing.assert_allclose(other, first, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["torch", *slow("tensorflow", "jax")])
+@pytest.mark.parametrize("backend", slow("torch", "tensorflow", "jax"))
 def test_train_step_with_a_parameter_changed(backend, root, tmp_path):
     """Not only its functions: papermill runs the whole notebook, as the commands of the shipped networks say; nbdev_test runs it under TensorFlow."""
     need(backend)

@@ -95,6 +95,7 @@ def without_time(manifest):
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in manifest["history"]]
 
 
+@pytest.mark.slow
 def test_killed_training_ends_as_an_unbroken_one(tmp_path):
     manifests = []
     for name, kills in (("unbroken", 0), ("broken", 2)):
@@ -172,6 +173,7 @@ def test_whole_run_on_a_few_drawn_faces(root, tmp_path):
     assert all(round(Image.open(figure).info["dpi"][0]) == 300 for figure in (folder / "figures").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_scores_on_fer2013_name_the_missing_part(root, tmp_path, fer2013):
     code = f"from emotion_maps.train import train; train({str(fer2013)!r}, models={str(tmp_path)!r}, epochs=1, filters=2, convolutions=1, dense=8, batch_size=512, train_faces=700)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
