@@ -357,7 +357,8 @@ def answer_in_words(result: Mapping[str, Any]) -> str:
     if len(follows):
         sure = follows[(follows['low'] > 0) & (follows.get('p_holm', 0.) <= .05)].sort_values('following', ascending=False)
         how = (', corrected for trying all' if 'p_holm' in follows else '') + '; log-probability gained, 95 % interval' + (', the 8 largest' if len(sure) > 8 else '')
-        lines += ['', f'Moved parts that the answer follows ({len(sure)} of {len(follows)} tried{how}): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), {row['flipped']:.0%} of the answers become {row['emotion']}, {row['flipped_by_cut']:.0%} by the cut alone" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else '\nThe answer follows no moved part beyond chance.']
+        lines += ['', f'Moved parts that the answer follows ({len(sure)} of {len(follows)} tried{how}): ' + '; '.join(f"{row['part']} of {row['emotion']} {row['following']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}), {row['flipped']:.0%} of the answers become {row['emotion']}, {row['flipped_by_cut']:.0%} by the cut alone" for _, row in sure.head(8).iterrows()) + '.' if len(sure) else
+                  '\nWhether the answer follows a moved part cannot be told from so few donors.' if 'p_holm' in follows and follows['p_holm'].isna().all() else '\nThe answer follows no moved part beyond chance.']
     if control := control_in_words(result): lines += ['', control]
     return '\n'.join([*lines, '', f"`{result['command']}`"])
 
