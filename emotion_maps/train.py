@@ -940,7 +940,9 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
-    for role, network in [('start', begun), *(('teacher', one) for one in teachers)]: _require_emotions(network, role, faces.emotions)
+    for role, network in [('start', begun), *(('teacher', one) for one in teachers)]:
+        if network.path and place(network.path).resolve() == path.resolve(): raise ParameterError(f'The {role}, {path.name}, is the file that this training would replace, and the same command again would go on from there', 'give what is trained another name')
+        _require_emotions(network, role, faces.emotions)
     weights, first_seed = begun.model.get_weights() if start else (), _first_seed([begun, *teachers], seed_of_split, seed)
     parts = split_faces(faces, split, validation, first_seed)
     for network in [begun]*bool(start) + teachers:
