@@ -247,7 +247,7 @@ def rank_correlation(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 # %% ../nbs/04c_trust.ipynb #b752fa84
 def randomisation(model: 'keras.Model', images: np.ndarray, methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None = None, target: Any = None,
                   layer: str | None = None, preprocess: Callable[[np.ndarray], np.ndarray] | None = None, seed: int = 0) -> 'pd.DataFrame':
-    """How much each method's maps still resemble the original ones while the layers become random from the top: mean |rank correlation|, a row a method, a column a layer.
+    """How much each method's maps still resemble the original ones while the layers become random from the top: mean |rank correlation|, a row a method, a column a layer; NaN where the original maps are even everywhere, which have nothing to forget.
 
     The class explained stays the one that the trained network predicts, or `target`. Adebayo et al. 2018. Raises as `attribute`."""
     import pandas as pd
@@ -272,7 +272,9 @@ def _tables(model: 'keras.Model') -> set[int]:
 
 
 def _resemblance(some: np.ndarray, others: np.ndarray) -> float:
-    "The mean size of the rank correlation; that of the maps' sizes where it is larger."
+    "The mean size of the rank correlation over the maps that showed something at first, NaN when none did; that of the maps' sizes where it is larger."
+    if not (told := np.ptp(some, axis=(1, 2)) > 0).any(): return np.nan
+    some, others = some[told], others[told]
     pairs = [(some, others)] + [(np.abs(some), np.abs(others))]*bool(some.min() < 0)
     return max(float(np.abs(rank_correlation(*pair)).mean()) for pair in pairs)
 
