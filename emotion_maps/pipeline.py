@@ -305,10 +305,15 @@ def _is_alive(number: str) -> bool:
     return not number.isdecimal() or not Path('/proc/self').exists() or Path('/proc', number).exists()
 
 
+def _waiting_place(output: Path, process: str) -> Path:
+    "Where a process of this machine keeps what is not finished; other machines may write into the same folder."
+    return output/f'.running-{socket.gethostname()}-{process}'
+
+
 def _clear_up(output: Path) -> None:
-    "Remove what processes that were killed left in the output folder."
+    "Remove what processes of this machine that were killed left in the output folder."
     for left in output.glob('.running-*'):
-        if not _is_alive(left.name.rpartition('-')[2]): shutil.rmtree(left, ignore_errors=True)
+        if left == _waiting_place(output, number := left.name.rpartition('-')[2]) and not _is_alive(number): shutil.rmtree(left, ignore_errors=True)
 
 
 def _move_notebooks(waiting: Path, folder: Path) -> None:
@@ -330,7 +335,7 @@ def run_steps(steps: Sequence[str], parameters: Mapping[str, Any], notebooks: st
     steps, parameters, declared = _agreed(steps, dict(parameters), notebooks)
     output = place(parameters.get('output') or 'activation_maps_output')
     _clear_up(output)
-    waiting, trained = output/f'.running-{os.getpid()}', ''
+    waiting, trained = _waiting_place(output, str(os.getpid())), ''
     folder = output if 'train' in steps else folder_of(parameters, False)  # until the training has named it
     going_on = parameters.get('resume') is True  # until a step has to run
     model = place(model_of(parameters))
