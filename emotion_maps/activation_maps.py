@@ -257,14 +257,18 @@ def map_model(model: 'keras.Model', layers: Sequence[str] | None = None) -> 'ker
     return _map_pass(model, convolutional_layers(model) if layers is None else list(layers)).model
 
 
+def _maker(network: OpenNetwork, tensor: Any) -> LayerCall | None:
+    "The call that made a symbolic tensor; None for an input."
+    return next((call for call in network.calls.values() if any(made is tensor for made in call.outputs)), None)
+
+
 NEVER_NEGATIVE = ('relu', 'relu6', 'sigmoid', 'hard_sigmoid', 'softplus', 'softmax', 'exponential')  # activation functions
 
 
 def never_negative(model: 'keras.Model', layer: str) -> bool:
     "Is it known from a layer's activation function that its maps are never below zero? Raises `ParameterError`."
     keras, network = import_keras(), open_network(model)
-    tensor = _tensor(network, layer)
-    last = next((call.layer for call in network.calls.values() if any(made is tensor for made in call.outputs)), None)
+    last = getattr(_maker(network, _tensor(network, layer)), 'layer', None)
     if isinstance(last, keras.layers.ReLU): return last.negative_slope == 0
     return getattr(last, 'activation', None) in [getattr(keras.activations, name) for name in NEVER_NEGATIVE]
 
@@ -358,7 +362,7 @@ def logits_of(network: OpenNetwork) -> Any:
     "The symbolic output before its softmax or sigmoid, be it an activation function, a layer or an operation, and whatever only hands it on; the output itself when it has neither."
     keras = import_keras()
     final, tensor = (keras.activations.softmax, keras.activations.sigmoid), network.outputs[0]
-    while call := next((call for call in network.calls.values() if any(made is tensor for made in call.outputs)), None):
+    while call := _maker(network, tensor):
         kind, activation = type(call.layer).__name__.lower(), getattr(call.layer, 'activation', None)
         if activation in final or isinstance(activation, keras.layers.Softmax): return raw_output(call)
         if kind in ('softmax', 'sigmoid'): return call.inputs[0]  # the layer, or what keras.ops makes

@@ -432,9 +432,11 @@ def _draw_face(places: Sequence[Any], explained: Explained, number: int) -> None
     if explained.notes[number]: places[0].text(0, -.03, '\n'.join(explained.notes[number]), transform=places[0].transAxes, fontsize=6.5, color='#8a3b00', va='top')
 
 # %% ../nbs/06a_photo.ipynb #64c1c2c4
-def _shown_by(method: str) -> str:
-    "What the bright places of a method's map are."
-    return 'what it is sensitive to' if method in ('saliency', 'smoothgrad') else 'what spoke for it'  # the sizes of gradients know no for and against
+def _shown_by(method: str) -> tuple[str, str]:
+    "What the bright places of a method's map are, and the same as a sentence of the legend."
+    if method in ('saliency', 'smoothgrad'):  # the sizes of gradients know no for and against
+        return 'what it is sensitive to', 'Bright colours: where a change of gray would change the likeliest emotion most, for or against it.'
+    return 'what spoke for it', 'Bright colours spoke for the likeliest emotion.'
 
 
 def explanation_figure(explained: Explained, title: str = '') -> 'Figure':
@@ -444,7 +446,7 @@ def explanation_figure(explained: Explained, title: str = '') -> 'Figure':
     height, width = explained.photo.shape[:2]
     tall, row = min(3.4, 7*height/width), 1.62
     figure = Figure((7.2, tall + rows*row + .78))
-    whole = figure.get_figheight()
+    whole, (bright, legend) = figure.get_figheight(), _shown_by(explained.method)
     figure.text(.02, 1 - .2/whole, _plain(title or explained.name), fontsize=10, weight='bold', va='center', parse_math=False)
     hidden = [f'{len(explained.found) - rows} more faces not shown']*(len(explained.found) > rows) + [f'{explained.left_out} left out as too small']*bool(explained.left_out)
     figure.text(.02, 1 - .38/whole, '; '.join([f'{len(explained.found)} face' + 's'*(len(explained.found) != 1), *hidden]), fontsize=7.5, color='#444444', va='center')
@@ -455,10 +457,9 @@ def explanation_figure(explained: Explained, title: str = '') -> 'Figure':
         places = [figure.add_axes((left, base + .12/whole, wide, 1.22/whole), anchor='NW') for left, wide in grid]
         _draw_face(places, explained, number)
         if number == 0:
-            for axes, words in zip(places[1:], ('probability', f'{_shown_by(explained.method)} ({explained.method})', 'where that lies')):
+            for axes, words in zip(places[1:], ('probability', f'{bright} ({explained.method})', 'where that lies')):
                 axes.set_title(words, fontsize=7.5, color='#444444', loc='left')
-    bright = 'Bright colours spoke for the likeliest emotion.' if 'spoke' in _shown_by(explained.method) else 'Bright colours: where a change of gray would change the likeliest emotion most, for or against it.'
-    figure.text(.02, .13/whole, 'Red speaks for the likeliest emotion, blue against it.' if (explained.maps < 0).any() else bright, fontsize=7, color='#444444', va='center')
+    figure.text(.02, .13/whole, 'Red speaks for the likeliest emotion, blue against it.' if (explained.maps < 0).any() else legend, fontsize=7, color='#444444', va='center')
     return figure
 
 # %% ../nbs/06a_photo.ipynb #e250b3de
@@ -477,7 +478,7 @@ def in_words(explained: Explained) -> str:
     "The answers as HTML, a line a face, for those who cannot see the figure."
     lines = []
     for number, shares in enumerate(explained.shares()):
-        where = '' if np.isnan(shares).any() else f'; most of {_shown_by(explained.method)}: {PLACES[int(shares.argmax())]}, {shares.max():.0%}'
+        where = '' if np.isnan(shares).any() else f'; most of {_shown_by(explained.method)[0]}: {PLACES[int(shares.argmax())]}, {shares.max():.0%}'
         lines.append(f'Face {number + 1}: {_verdict(explained, number)}{where}' + ''.join(f'; {note}' for note in explained.notes[number]))
     return '<br>'.join(map(html.escape, lines))
 

@@ -825,6 +825,12 @@ def _given(network: str | Path | Trained, role: str) -> Trained:
         raise MissingStepError(error.problem, f"train it first, name another file, or give a shipped network: -p {role} default, in Python train({role}=open_pretrained('default'), …)") from None
 
 
+def _require_another_file(network: Trained, role: str, path: Path) -> None:
+    "Raise `ParameterError` when a network to start or to learn from is the file that the training will write: the same command again would go on from there."
+    if network.path and place(network.path).resolve() == path.resolve():
+        raise ParameterError(f'The {role}, {path.name}, is the file that this training would replace, and the same command again would go on from there', 'give what is trained another name')
+
+
 def _require_emotions(network: Trained, role: str, emotions: Sequence[str]) -> None:
     "Raise `ModelError` when a network to start or to learn from tells other emotions, or the same in another order."
     if network.model is None: return
@@ -941,7 +947,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
     for role, network in [('start', begun), *(('teacher', one) for one in teachers)]:
-        if network.path and place(network.path).resolve() == path.resolve(): raise ParameterError(f'The {role}, {path.name}, is the file that this training would replace, and the same command again would go on from there', 'give what is trained another name')
+        _require_another_file(network, role, path)
         _require_emotions(network, role, faces.emotions)
     weights, first_seed = begun.model.get_weights() if start else (), _first_seed([begun, *teachers], seed_of_split, seed)
     parts = split_faces(faces, split, validation, first_seed)

@@ -185,7 +185,7 @@ def test_a_shipped_network_answers_alike_under_every_backend(name, faces, root, 
         np.testing.assert_allclose(other, first, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", slow("torch", "tensorflow", "jax"))
+@pytest.mark.parametrize("backend", slow(*BACKENDS))
 def test_train_step_with_a_parameter_changed(backend, root, tmp_path):
     """Not only its functions: papermill runs the whole notebook, as the commands of the shipped networks say; nbdev_test runs it under TensorFlow."""
     need(backend)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import venv
 from configparser import ConfigParser
-from importlib.metadata import packages_distributions
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -90,8 +90,6 @@ def test_lock_holds_every_requirement(root):
 
 def every_requirement(path, extras=("",)):
     """The names of all distributions that the one with its metadata at this path requires, and those require, and so on."""
-    import importlib.metadata as metadata
-
     names, asked = set(), [(next(metadata.distributions(name="emotion-maps", path=[str(path)])), extras)]
     while asked:
         distribution, extras = asked.pop()
@@ -111,7 +109,7 @@ def test_every_import_of_the_package_is_required(unpacked):
     nodes = [node for tree in trees for node in ast.walk(tree)]
     named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names] + [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
     modules = {name.partition(".")[0] for name in named} - set(sys.stdlib_module_names) - {"emotion_maps", "torch"}
-    owners, required = packages_distributions(), every_requirement(folder, ("", "distributed"))
+    owners, required = metadata.packages_distributions(), every_requirement(folder, ("", "distributed"))
     assert {"numpy", "keras", "matplotlib", "IPython"} <= modules and {"numpy", "keras", "traitlets"} <= required and not {"nbdev", "pytest"} & required
     foreign = {module for module in modules if not required & set(map(canonicalize_name, owners.get(module, ())))}
     assert not foreign
