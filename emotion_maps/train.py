@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'usual_preset', 'recipe_from',
-           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'make_optimizer',
-           'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks', 'ready_to_fit', 'fit',
-           'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature',
-           'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of',
-           'split_seed', 'split_fingerprint', 'is_of_its_faces', 'weights_fingerprint', 'require_model',
+           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'orthogonalised',
+           'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks',
+           'ready_to_fit', 'fit', 'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out',
+           'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained',
+           'emotions_of', 'split_seed', 'split_fingerprint', 'is_of_its_faces', 'weights_fingerprint', 'require_model',
            'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned',
            'some_faces', 'with_shuffled_labels', 'teacher_names', 'train', 'curves_figure', 'told_in_commands',
            'epochs_in_words', 'training_command', 'write_result', 'demo_training']
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ class Recipe:
     patient: bool = False  # ask the teacher about every face anew as it is changed and mixed, rather than once about the unchanged one
     epochs: int = 60  # at most
     batch_size: int = 64  # faces a step
-    optimizer: str = 'adam'  # or sgd, with Nesterov momentum 0.9
+    optimizer: str = 'adam'  # or sgd, with Nesterov momentum 0.9, or muon, which makes that momentum orthogonal
     learning_rate: float = .001  # at its highest
     schedule: str = 'plateau'  # halve it when validation accuracy stands still, or cosine to zero
     warm_up: float = 0.  # epochs in which a cosine schedule rises from zero, but never over a quarter of all
@@ -113,7 +114,7 @@ class Recipe:
 
     def check(self) -> 'Recipe':
         "The recipe itself when every value is in its range."
-        choose(self.optimizer, ('adam', 'sgd'), 'optimizer')
+        choose(self.optimizer, ('adam', 'sgd', 'muon'), 'optimizer')
         choose(self.schedule, ('plateau', 'cosine'), 'schedule')
         choose(self.initializer, ('glorot_uniform', 'he_normal'), 'initializer')
         ranges = {'small_size': (16, IMAGE_SIZE), 'small_share': (0, .95), 'teacher_share': (0, 1), 'convolutions': (1, 8), 'epochs': (1, 10_000), 'batch_size': (1, 65_536), 'learning_rate': (1e-9, 100), 'warm_up': (0, 10_000),
@@ -303,6 +304,44 @@ def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> n
     return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
 
 # %% ../nbs/02_train.ipynb #31bb2a2c
+def orthogonalised(update: Any, steps: int = 5) -> Any:
+    """An update of a kernel with nearly the same strength in every direction: a float32 tensor (…, filters) of the same shape, its singular values (as a matrix of one column a filter) from 0.68 to 1.21 where they were above 0.0015 of their root sum of squares.
+
+    `steps` Newton–Schulz iterations of degree five with the coefficients of Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", who flatten convolutions likewise."""
+    ops = import_keras().ops
+    x = ops.reshape(update, (-1, update.shape[-1]))
+    tall = x.shape[0] > x.shape[1]
+    if tall: x = ops.transpose(x)
+    x = x/(ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
+    x = ops.where(ops.abs(x) > 1e-12, x, ops.zeros_like(x))  # what dead units leave: a processor is many times slower with numbers next to nothing
+    for _ in range(steps):
+        square = ops.matmul(x, ops.transpose(x))
+        x = 3.4445*x + ops.matmul(-4.775*square + 2.0315*ops.matmul(square, square), x)
+    return ops.reshape(ops.transpose(x) if tall else x, update.shape)
+
+
+@cache
+def _muon() -> type:
+    "SGD with Nesterov momentum 0.9, made orthogonal for every kernel but the probabilities'. `keras.optimizers.Muon` leaves convolutions to Adam."
+    class Muon(import_keras().optimizers.SGD):
+        def build(self, variables: list[Any]) -> None:
+            if self.built: return
+            super().build(variables)
+            self.kernels = [len(variable.shape) > 1 and not variable.path.startswith('probabilities/') for variable in variables]
+            self.momenta = [self.add_variable_from_reference(variable, name='momentum') for variable in variables]
+
+        def apply(self, gradients: list[Any], variables: list[Any] | None = None) -> None:
+            if variables is not None: self.build(list(variables))
+            updates = []
+            for gradient, momentum, kernel in zip(gradients, self.momenta, self.kernels, strict=True):
+                momentum.assign(.9*momentum + gradient)
+                update = gradient + .9*momentum
+                updates.append(orthogonalised(update) if kernel else update)
+            super().apply(updates, variables)
+
+    return Muon
+
+
 def make_optimizer(recipe: Recipe, steps: int) -> Any:
     "The recipe's Keras optimizer; `steps` is the number of batches of an epoch."
     keras = import_keras()
@@ -312,7 +351,8 @@ def make_optimizer(recipe: Recipe, steps: int) -> Any:
         rate = keras.optimizers.schedules.CosineDecay(
             0. if warm else rate, max(recipe.epochs*steps - warm, 1), warmup_target=rate if warm else None, warmup_steps=warm)
     decay = {'weight_decay': recipe.weight_decay or None}
-    optimizer = keras.optimizers.Adam(rate, **decay) if recipe.optimizer == 'adam' else keras.optimizers.SGD(rate, momentum=.9, nesterov=True, **decay)
+    kinds = {'adam': keras.optimizers.Adam, 'sgd': partial(keras.optimizers.SGD, momentum=.9, nesterov=True), 'muon': _muon()}
+    optimizer = kinds[recipe.optimizer](rate, **decay)
     if recipe.weight_decay: optimizer.exclude_from_weight_decay(var_names=['gamma', 'beta', 'bias'])
     return optimizer
 
@@ -944,6 +984,8 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     preset = preset or usual_preset(data)
     path = place(models)/f'{_require_name(name)}.keras'
     recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
+    if recipe.optimizer == 'muon' and batch_share().apart:
+        raise ParameterError("optimizer='muon' needs the gradient of the whole batch, which TensorFlow on several devices adds up too late", 'take sgd, show it one device (CUDA_VISIBLE_DEVICES=0), or train under KERAS_BACKEND=jax')
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
     for role, network in [('start', begun), *(('teacher', one) for one in teachers)]:

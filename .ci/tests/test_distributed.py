@@ -131,9 +131,14 @@ import numpy as np
 import tensorflow as tf
 if sys.argv[2] == '2': tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()]*2)
 from emotion_maps.backend import batch_share, import_keras
+from emotion_maps.core import ParameterError
 from emotion_maps.train import train
 
 assert batch_share()[:1] == (int(sys.argv[2]),)
+if sys.argv[2] == '2':
+    try: train('drawn:70,70', models=sys.argv[1], epochs=1, filters=(4, 4, 4), dense=(8,), optimizer='muon')
+    except ParameterError as error: assert 'several devices' in str(error)
+    else: sys.exit('muon was not refused')
 
 class PullThePlug(import_keras().callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):

@@ -223,6 +223,7 @@ def test_files_of_the_page_come_with_the_package(root):
     assert '"report_page/*"' in (root / "setup.py").read_text()
 
 
+@pytest.mark.slow
 def test_report_step_with_a_parameter_changed(root, tmp_path, small_model):
     command = [BIN / "papermill", "nbs/06b_report.ipynb", tmp_path / "out.ipynb", "--no-progress-bar", "-p", "model", small_model, "-p", "output", tmp_path, "-p", "report_file", tmp_path / "mine.html"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
