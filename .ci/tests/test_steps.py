@@ -42,6 +42,7 @@ def test_maps_step_with_a_parameter_changed(root, tmp_path, small_model):
     assert len(list(tmp_path.glob("*/figures/*.png"))) >= 4
 
 
+@pytest.mark.slow
 def test_browse_step_with_a_parameter_changed(root, tmp_path, small_model):
     done = papermill(root, "06_browse", tmp_path / "out.ipynb", *parameters(model=small_model, image=3))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -68,24 +69,6 @@ def test_misspelt_parameter_is_refused_under_bare_papermill(root, step):
             pm.execute_notebook(source, None, {"misspelt": 1}, progress_bar=False, kernel_name="python3")
     finally:
         source.unlink()
-
-
-def test_saved_model_needs_keras_alone(tmp_path, small_model):
-    faces = np.random.default_rng(0).uniform(0, 255, (5, 48, 48, 1)).astype("float32")
-    np.save(tmp_path / "faces.npy", faces)
-    alone = ("import sys, numpy as np, keras\nmodel = keras.saving.load_model(sys.argv[1], compile=False)\n"
-             "assert not any(name.startswith('emotion_maps') for name in sys.modules)\n"
-             "np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))")
-    ours = ("import sys, numpy as np\nfrom emotion_maps.train import load_trained\n"
-            "np.save(sys.argv[3], load_trained(sys.argv[1]).model.predict(np.load(sys.argv[2]), verbose=0))")
-    answers = []
-    for number, (code, model) in enumerate([(alone, small_model), (alone, small_model.with_suffix(".h5")), (ours, small_model)]):
-        target = tmp_path / f"{number}.npy"
-        subprocess.run([sys.executable, "-c", code, model, tmp_path / "faces.npy", target], check=True, cwd=tmp_path, capture_output=True)
-        answers.append(np.load(target))
-    np.testing.assert_array_equal(answers[0], answers[1])
-    np.testing.assert_array_equal(answers[0], answers[2])
-    np.testing.assert_allclose(answers[0].sum(1), 1, atol=1e-5)
 
 
 TRAINING = "from emotion_maps.train import train; train({data!r}, models={models!r}, epochs=6, filters=(4, 6, 8), dense=(16,), schedule='plateau')"
