@@ -303,7 +303,7 @@ def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> n
         raise ModelError(f'The teacher knows {answers.shape[1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
     return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
 
-# %% ../nbs/02_train.ipynb #31bb2a2c
+# %% ../nbs/02_train.ipynb #c2e48f71
 def orthogonalised(update: Any, steps: int = 5) -> Any:
     """An update of a kernel with nearly the same strength in every direction: a float32 tensor (…, filters) of the same shape, its singular values (as a matrix of one column a filter) from 0.68 to 1.21 where they were above 0.0015 of their root sum of squares.
 
@@ -319,7 +319,7 @@ def orthogonalised(update: Any, steps: int = 5) -> Any:
         x = 3.4445*x + ops.matmul(-4.775*square + 2.0315*ops.matmul(square, square), x)
     return ops.reshape(ops.transpose(x) if tall else x, update.shape)
 
-
+# %% ../nbs/02_train.ipynb #31bb2a2c
 @cache
 def _muon() -> type:
     "SGD with Nesterov momentum 0.9, made orthogonal for every kernel but the probabilities'. `keras.optimizers.Muon` leaves convolutions to Adam."
