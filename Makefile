@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
 INSTALLED := $(VENV)/.installed
+DEMO := $(CURDIR)/$(VENV)/demo
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c .ci/pytest.ini
 
-.PHONY: help install run retrain test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
+.PHONY: help install run retrain demo test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
@@ -31,11 +32,17 @@ run: install
 retrain: install
 	@$(if $(DATA),,$(error say which data: make retrain DATA=path/to/fer2013.zip))$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"
 
-test: install
+# The tiny network that tests of chapters look at is trained once for all of them.
+demo: install
+	@rm -rf "$(DEMO)"
+	@env -u EMOTION_MAPS_DEMO TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -c "import sys; from emotion_maps.train import demo_training; demo_training(sys.argv[1])" "$(DEMO)"
+
+test test-full: export EMOTION_MAPS_DEMO := $(DEMO)
+test: demo
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	$(PYTEST) -m 'not slow' .ci/tests
 
-test-full: install
+test-full: demo
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 	$(PYTEST) .ci/tests
 

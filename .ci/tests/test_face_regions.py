@@ -42,7 +42,7 @@ def test_errors_on_public_test_are_those_of_the_result(result, fer2013):
     assert np.median(landmark_error(mean_shape(), test.points)) > 0.15
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_every_backend_finds_the_same_points(backend, tmp_path):
     if backend == backend_name() or not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is the backend here or is not installed")

@@ -30,6 +30,7 @@ def printed(path):
     return "".join(output.get("text", "") for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", []))
 
 
+@pytest.mark.slow
 def test_data_step_with_another_split(root, tmp_path):
     done = papermill(root, "01_data", tmp_path / "out.ipynb", *parameters(data="drawn:70,35", split="folders", validation=0.2))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -64,7 +65,8 @@ def test_misspelt_parameter_is_refused_under_bare_papermill(root, step):
     source = root / "nbs" / f"_{step}-{os.getpid()}.ipynb"
     nbformat.write(notebook, source)
     try:
-        pm.execute_notebook(source, None, {"seed": 1} if "seed = " in notebook.cells[1].source else {}, progress_bar=False, kernel_name="python3")
+        if step == "02_train":  # what is spelt rightly is not refused
+            pm.execute_notebook(source, None, {"seed": 1}, progress_bar=False, kernel_name="python3")
         with pytest.raises(pm.PapermillExecutionError, match="ParameterError"):
             pm.execute_notebook(source, None, {"misspelt": 1}, progress_bar=False, kernel_name="python3")
     finally:
