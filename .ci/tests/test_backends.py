@@ -129,7 +129,7 @@ def assert_same_training(one, two):
     assert without_time(manifest_of(one)["history"]) == without_time(manifest_of(two)["history"])
     np.testing.assert_array_equal(np.load(one / "answers.npy"), np.load(two / "answers.npy"))
     left, right = (np.load(folder / "weights.npz") for folder in (one, two))
-    assert set(left) == set(right) and len(left) > 20
+    assert set(left) == set(right) and len(left) == 26
     for name in left:
         np.testing.assert_array_equal(left[name], right[name])
 
