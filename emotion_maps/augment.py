@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANGES', 'SHEET', 'Augmentation', 'affine_rows', 'warp', 'random_rows', 'augment', 'resized', 'random_changes',
-           'change']
+           'mirrored', 'change']
 
 # %% ../nbs/01a_augment.ipynb #f095d2b9
 from functools import cache
@@ -91,6 +91,11 @@ def random_changes(count: int, augmentation: Augmentation, seed: tuple[int, ...]
         corner = np.floor(generator.random((count, 2))*(size - sides + 1))
         boxes = np.concatenate([corner, corner + sides], 1)*(generator.random((count, 1)) < augmentation.erase)
     return np.concatenate([random_rows(count, augmentation, seed, size), own, boxes, _random_quality(count, augmentation, seed)], 1).astype('float32'), partners.astype('int32')
+
+
+def mirrored(changes: np.ndarray) -> np.ndarray:
+    "Which changes, (n, 17) float32 as `random_changes` gives them, mirror the face: (n,) bool."
+    return changes[:, 0]*changes[:, 4] < changes[:, 1]*changes[:, 3]
 
 
 def _random_quality(count: int, augmentation: Augmentation, seed: tuple[int, ...]) -> np.ndarray:

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'usual_preset', 'recipe_from',
-           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'orthogonalised',
-           'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state', 'make_callbacks',
-           'ready_to_fit', 'fit', 'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations', 'held_out',
-           'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory', 'Trained',
-           'emotions_of', 'split_seed', 'split_fingerprint', 'is_of_its_faces', 'weights_fingerprint', 'require_model',
-           'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned',
-           'some_faces', 'with_shuffled_labels', 'teacher_names', 'train', 'curves_figure', 'told_in_commands',
-           'epochs_in_words', 'training_command', 'write_result', 'demo_training']
+           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'said_by',
+           'orthogonalised', 'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state',
+           'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations',
+           'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory',
+           'Trained', 'emotions_of', 'split_seed', 'split_fingerprint', 'is_of_its_faces', 'weights_fingerprint',
+           'file_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of',
+           'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'teacher_names', 'train',
+           'curves_figure', 'told_in_commands', 'epochs_in_words', 'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .audit import audit, chosen_reasons, clean as clean_faces
-from .augment import CHANGES, Augmentation, change, random_changes, resized
+from .augment import CHANGES, Augmentation, change, mirrored, random_changes, resized
 from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, compiled, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
 from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, chapter_command, choose, file_name,
@@ -90,6 +90,7 @@ class Recipe:
     small_size: int = 32  # pixels a side of the faces that the first epochs train on
     small_share: float = 0.  # share of the epochs that train on small faces
     teacher_share: float = .5  # how much of what is learnt comes from the teacher, when there is one
+    hints: float = 0.  # how much it counts, beside the answers, to hold what the teacher's last layer is given
     patient: bool = False  # ask the teacher about every face anew as it is changed and mixed, rather than once about the unchanged one
     epochs: int = 60  # at most
     batch_size: int = 64  # faces a step
@@ -117,7 +118,7 @@ class Recipe:
         choose(self.optimizer, ('adam', 'sgd', 'muon'), 'optimizer')
         choose(self.schedule, ('plateau', 'cosine'), 'schedule')
         choose(self.initializer, ('glorot_uniform', 'he_normal'), 'initializer')
-        ranges = {'small_size': (16, IMAGE_SIZE), 'small_share': (0, .95), 'teacher_share': (0, 1), 'convolutions': (1, 8), 'epochs': (1, 10_000), 'batch_size': (1, 65_536), 'learning_rate': (1e-9, 100), 'warm_up': (0, 10_000),
+        ranges = {'small_size': (16, IMAGE_SIZE), 'small_share': (0, .95), 'teacher_share': (0, 1), 'hints': (0, 1000), 'convolutions': (1, 8), 'epochs': (1, 10_000), 'batch_size': (1, 65_536), 'learning_rate': (1e-9, 100), 'warm_up': (0, 10_000),
                   'weight_decay': (0, 1), 'label_smoothing': (0, .9), 'block_dropout': (0, .95), 'dense_dropout': (0, .95), 'norm_momentum': (0, .9999),
                   'average': (0, 10_000), 'patience': (0, 10_000), 'plateau_patience': (1, 10_000)}
         for name, (low, high) in ranges.items():
@@ -127,6 +128,7 @@ class Recipe:
             if not getattr(self, name) or min(getattr(self, name)) < 1 or max(getattr(self, name)) > most:
                 raise ParameterError(f'{name}={getattr(self, name)} is not a list of sizes', f'give whole numbers from 1 to {most}, such as 32,64,128')
         if self.patient and self.small_share: raise ParameterError('patient=True asks the teacher about faces of full size alone', 'set small_share to 0')
+        if self.patient and self.hints: raise ParameterError(f'hints={self.hints}, and a patient teacher gives none', 'set hints to 0, or patient to False')
         side = min(size for size, _ in self.phases)
         if not side >> len(self.filters):
             raise ParameterError(f'{len(self.filters)} blocks (filters={self.filters}) cannot all halve a face of {side} pixels a side', f'give at most {side.bit_length() - 1} numbers of filters')
@@ -169,7 +171,7 @@ PRESETS = {
     'quick': Recipe(epochs=20, batch_size=32, schedule='cosine', warm_up=1., patience=0, norm_momentum=.9, block_dropout=.1, dense_dropout=.25,
                     rotation=4., shift=.04, zoom=.04),
     'best': Recipe(epochs=120, **_STRONG, filters=(64, 128, 256), label_smoothing=.1, block_dropout=.2, dense_dropout=.5, rotation=12., shift=.1, zoom=.1, erase=.5, mixup=.2),
-    'hour': Recipe(epochs=28, **_STRONG, filters=(32, 64, 128, 192), dense=(256, 256), small_share=.65, average=4, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)}
+    'hour': Recipe(epochs=28, **_STRONG, filters=(32, 64, 128, 192), dense=(256, 256), small_share=.65, hints=12., average=4, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)}
 
 
 def usual_preset(data: str) -> str:
@@ -206,8 +208,10 @@ def one_hot(faces: Faces) -> np.ndarray:
 ON_DEVICE = 'faces_on_device'  # the name of the variable that holds them
 
 
-def with_faces(network: Any, images: np.ndarray) -> Any:
-    "A model from (numbers (n,) int32, changes (n, 17) float32, partners (n,) int32) to the network's answers about those of `images`, (count, size, size) uint8, that they name."
+def with_faces(network: Any, images: np.ndarray, hints: int = 0) -> Any:
+    """A model from (numbers (n,) int32, changes (n, 17) float32, partners (n,) int32) to the network's answers about those of `images`, (count, size, size) uint8, that they name.
+
+    The answers are followed by as many `hints`: what a layer that is no part of the network makes, linearly, of what the network's last layer is given."""
     keras = import_keras()
 
     class FaceTable(keras.layers.Layer):
@@ -220,8 +224,14 @@ def with_faces(network: Any, images: np.ndarray) -> Any:
         def save_own_variables(self, store: Any) -> None: pass  # they are data, no weights
         def load_own_variables(self, store: Any) -> None: pass
 
+    class Guess(keras.layers.Dense):
+        def save_own_variables(self, store: Any) -> None: pass  # only a training's state knows them
+        def load_own_variables(self, store: Any) -> None: pass
+
     inputs = [keras.Input((), dtype='int32', name='numbers'), keras.Input((CHANGES,), name='changes'), keras.Input((), dtype='int32', name='partners')]
-    return keras.Model(inputs, network(FaceTable()(*inputs)))
+    if not hints: return keras.Model(inputs, network(FaceTable()(*inputs)))
+    answers, held = keras.Model(network.inputs, [network.outputs[0], network.layers[-1].input], name=network.name)(FaceTable()(*inputs))
+    return keras.Model(inputs, keras.layers.Concatenate(dtype='float32')([answers, Guess(hints, name='hints', dtype='float32')(held)]))
 
 # %% ../nbs/02_train.ipynb #56008647
 def _changes(count: int, recipe: Recipe, share: Share, seed: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -233,21 +243,23 @@ def _changes(count: int, recipe: Recipe, share: Share, seed: tuple[int, ...], si
 
 
 def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: int = IMAGE_SIZE, share: Share = Share(), teacher: Callable[[list[np.ndarray]], Any] | None = None) -> Any:
-    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 17) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32; set its `.epoch` for the next shuffle. With a `teacher`, a function from the first three to answers (b, classes), the recipe's `teacher_share` of the targets comes from it; `.ask()` asks for a whole epoch.
+    """A `keras.utils.PyDataset` of batches ((numbers (b,) int32, changes (b, 17) float32, partners (b,) int32), targets (b, classes)), for targets (n, classes) float32, or (2, n, classes) for faces as they are and mirrored; set its `.epoch` for the next shuffle. With a `teacher`, a function from the first three to answers (b, classes), the recipe's `teacher_share` of the targets comes from it; `.ask()` asks for a whole epoch.
 
     Of every batch it yields what is this process's of the `share`; partners are places in the whole batch (or in their part of it, when the parts are computed apart). Raises `ParameterError`."""
     if recipe.batch_size < share.parts: raise ParameterError(f'batch_size={recipe.batch_size} cannot be divided among {share.parts}', f'give a batch_size of {share.parts} or more, or fewer processes')
+
+    faces = targets.shape[-2]
 
     class TrainingBatches(import_keras().utils.PyDataset):
         def __init__(self) -> None:
             super().__init__()
             self.epoch, self.size, self.order, self.answers = 0, size, (-1, None), (-1, ())
 
-        def __len__(self) -> int: return -(-len(targets)//recipe.batch_size)
+        def __len__(self) -> int: return -(-faces//recipe.batch_size)
 
         def drawn(self, number: int) -> tuple[np.ndarray, ...]:
-            if self.order[0] != self.epoch: self.order = self.epoch, np.random.default_rng((seed, self.epoch)).permutation(len(targets)).astype('int32')
-            count = share.whole(len(targets)//len(self))  # the same for every batch, or XLA would compile each size; a few faces wait for the next epoch
+            if self.order[0] != self.epoch: self.order = self.epoch, np.random.default_rng((seed, self.epoch)).permutation(faces).astype('int32')
+            count = share.whole(faces//len(self))  # the same for every batch, or XLA would compile each size; a few faces wait for the next epoch
             return self.order[1][number*count:(number + 1)*count], *_changes(count, recipe, share, (seed, self.epoch, number), size)
 
         def ask(self) -> None:
@@ -257,7 +269,7 @@ def training_batches(targets: np.ndarray, recipe: Recipe, seed: int = 0, size: i
 
         def __getitem__(self, number: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
             chosen, changes, partners, places = self.drawn(number)
-            own, wanted, mine = changes[:, 8:9], targets[chosen], share.mine(len(chosen))
+            own, wanted, mine = changes[:, 8:9], targets[chosen] if targets.ndim == 2 else targets[mirrored(changes).astype(int), chosen], share.mine(len(chosen))
             wanted = own*wanted + (1 - own)*wanted[places]
             if teacher:
                 self.ask()
@@ -292,16 +304,23 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
 
 def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> np.ndarray:
     "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (with `mirror` the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
-    images, answers = model_input(faces.images), []
+    answers = said_by(teacher, faces, mirror)[0].mean(0)
+    return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
+
+
+def said_by(teacher: Any, faces: Faces, mirror: bool = True) -> list[np.ndarray]:
+    "What each of a teacher's outputs says of the faces and, with `mirror`, of their mirror images: (1 or 2, n, …) float32 each, the probabilities first. Raises `ModelError` for another number of emotions."
+    images, said = model_input(faces.images), []
     with Progress(len(images)*(1 + mirror), 'Asking the teacher') as bar:
         for step in (1, -1) if mirror else (1,):
             for begin in range(0, len(images), 1024):  # a share at a time, so that the time left can be told
-                answers.append(teacher.predict(images[begin:begin + 1024, :, ::step], batch_size=256, verbose=0))
-                bar.advance(len(answers[-1]))
-    answers = np.concatenate(answers).reshape(1 + mirror, len(images), -1).mean(0)
-    if answers.shape[1] != len(faces.emotions):
-        raise ModelError(f'The teacher knows {answers.shape[1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
-    return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
+                outputs = teacher.predict(images[begin:begin + 1024, :, ::step], batch_size=256, verbose=0)
+                said.append(outputs if isinstance(outputs, list) else [outputs])
+                bar.advance(len(said[-1][0]))
+    said = [np.concatenate(parts).reshape(1 + mirror, len(images), -1) for parts in zip(*said)]
+    if said[0].shape[-1] != len(faces.emotions):
+        raise ModelError(f'The teacher knows {said[0].shape[-1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
+    return said
 
 # %% ../nbs/02_train.ipynb #c2e48f71
 def orthogonalised(update: Any, steps: int = 5) -> Any:
@@ -427,10 +446,10 @@ def make_callbacks(recipe: Recipe, checkpoint: Path) -> list[Any]:
             _require_room(checkpoint, self.model)
             with undistributed(): super().on_epoch_end(epoch, logs)
 
-    callbacks = [ModelCheckpoint(str(checkpoint), monitor='val_accuracy', save_best_only=True, save_weights_only=True)]
-    if recipe.patience: callbacks.append(keras.callbacks.EarlyStopping(monitor='val_accuracy', patience=recipe.patience))
+    callbacks = [ModelCheckpoint(str(checkpoint), monitor='val_accuracy', mode='max', save_best_only=True, save_weights_only=True)]
+    if recipe.patience: callbacks.append(keras.callbacks.EarlyStopping(monitor='val_accuracy', mode='max', patience=recipe.patience))
     if recipe.schedule == 'plateau':
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor='val_accuracy', factor=.5, patience=recipe.plateau_patience))
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(monitor='val_accuracy', mode='max', factor=.5, patience=recipe.plateau_patience))
     return callbacks
 
 # %% ../nbs/02_train.ipynb #de11df46
@@ -462,7 +481,7 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
 
         def mean_of_weights(self, count: int) -> list[np.ndarray]:
             if count < 1: return []
-            weights = [to_numpy(weight.value) for weight in self.model.weights if weight.name != ON_DEVICE]
+            weights = [to_numpy(weight.value) for weight in self.model.get_layer('three_blocks').weights]
             return [mean + (weight - mean)/count for mean, weight in zip(saved_mean(folder/'state.npz') if count > 1 else weights, weights, strict=True)]
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -493,16 +512,32 @@ def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
     model.set_weights(list(weights))
 
 
+def _loss_and_metrics(recipe: Recipe, classes: int, hints: int) -> tuple[Any, list[Any]]:
+    "What a training makes small and what it counts. Training targets may have hints behind the probabilities; those of validation have none."
+    keras = import_keras()
+    if not hints: return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing), ['accuracy']
+
+    def answers_loss(wanted: Any, given: Any) -> Any: return keras.losses.categorical_crossentropy(wanted[:, :classes], given[:, :classes], label_smoothing=recipe.label_smoothing)
+    def accuracy(wanted: Any, given: Any) -> Any: return keras.metrics.categorical_accuracy(wanted[:, :classes], given[:, :classes])
+
+    def loss(wanted: Any, given: Any) -> Any:
+        if wanted.shape[1] == classes: return answers_loss(wanted, given)
+        return answers_loss(wanted, given) + recipe.hints*keras.ops.mean(keras.ops.square(wanted[:, classes:] - given[:, classes:]), axis=1)
+
+    return loss, [accuracy, answers_loss]
+
+
 def ready_to_fit(split: Split, recipe: Recipe, size: int, seed: int = 0, precision: str = 'float32', start: Sequence[np.ndarray] = (),
                  targets: np.ndarray | None = None, teacher: Callable[[list[np.ndarray]], Any] | None = None) -> tuple[Any, Any, Any]:
-    "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches; `targets` (n, classes) float32 are learnt in place of the labels. Raises `ModelError` when the weights in `start` are of another shape."
+    "The compiled twin that holds the faces at `size` pixels a side, its training batches and its validation batches; `targets` (n, classes) float32 are learnt in place of the labels; of (2, n, classes + units), for faces as they are and mirrored, the units are hints. Raises `ModelError` when the weights in `start` are of another shape."
     keras = import_keras()
     model = three_blocks(**recipe.shape, classes=len(split.train.emotions), precision=precision, twin=size)
     if start: _begin_with(model, start)
-    model, share = with_faces(model, resized(np.concatenate([split.train.images, split.validation.images]), size)), batch_share()
-    batches = training_batches(one_hot(split.train) if targets is None else targets, recipe, seed, size, share, teacher)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=['accuracy'], jit_compile=compile_steps(), steps_per_execution=16 if accelerators() and backend_name() != 'torch' else 1)  # a device that is waited for after every step stands idle
+    targets, classes = one_hot(split.train) if targets is None else targets, len(split.train.emotions)
+    model, share = with_faces(model, resized(np.concatenate([split.train.images, split.validation.images]), size), targets.shape[-1] - classes), batch_share()
+    batches = training_batches(targets, recipe, seed, size, share, teacher)
+    loss, metrics = _loss_and_metrics(recipe, classes, targets.shape[-1] - classes)
+    model.compile(make_optimizer(recipe, len(batches)), loss, metrics=metrics, jit_compile=compile_steps(), steps_per_execution=16 if accelerators() and backend_name() != 'torch' else 1)  # a device that is waited for after every step stands idle
     return model, batches, validation_batches(one_hot(split.validation), len(split.train), size, share=share)
 
 # %% ../nbs/02_train.ipynb #6b106b40
@@ -700,6 +735,12 @@ def weights_fingerprint(model: Any) -> str:
     "The fingerprint of a `keras.Model`'s weights, the same under every backend: results carry it, to say which network they are of."
     return fingerprint(*map(np.asarray, model.get_weights()))
 
+
+def file_fingerprint(trained: Trained) -> str:
+    "The fingerprint of the file that a network lies in; of one that asks others (chapter 02a), of which files it asks, how, and its calibration: what is told about it does not count."
+    manifest = trained.manifest
+    return fingerprint(*(manifest[name] for name in ('mirror', 'emotions', 'calibration'))) if 'mirror' in manifest else fingerprint(np.fromfile(trained.path, 'uint8'))
+
 # %% ../nbs/02_train.ipynb #6479f69d
 def require_model(path: str | Path) -> Path:
     "The path of a saved model that is there. Raises `MissingStepError`, saying what to run first, and `ModelError` for a path that cannot be followed."
@@ -739,7 +780,7 @@ def load_trained(path: str | Path = f'models/{MODEL_NAME}.keras') -> Trained:
 # %% ../nbs/02_train.ipynb #2f8c7828
 def run_fingerprint(split: Split, recipe: Recipe, seed: int, precision: str, calibration: float, start: Sequence[np.ndarray] = ()) -> str:
     "What a training's result depends on, in sixteen digits: data, recipe, seed, number format, share held out, backend, weights it starts from or learns from."
-    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm', 'patient', 'noise', 'downscale')}  # settings that came later: without them, older runs keep their names
+    settings = {name: value for name, value in asdict(recipe).items() if value or name not in ('average', 'precise_norm', 'patient', 'noise', 'downscale', 'hints')}  # settings that came later: without them, older runs keep their names
     return fingerprint(split_fingerprint(split), settings, seed, precision, calibration, backend_name(), list(split.train.emotions), *start)
 
 
@@ -948,17 +989,29 @@ def _known_by(teachers: Sequence[Trained]) -> list[Any]:
     return [*(weight for one in teachers for weight in one.model.get_weights()), *(one.manifest['mirror'] for one in teachers if 'mirror' in one.manifest)]
 
 
-def _answers(teachers: Sequence[Trained], network: Any, learnt: Faces, policy: str, folder: Path) -> np.ndarray:
-    "What the teachers, as one network, say of the faces to learn from, (n, classes) float32 in 0…1: read again from `folder` where it is kept, or asked for and kept there."
+def _with_hints(network: Any, count: int, mirror: bool) -> Any:
+    "A teacher that also tells what its last layer is given. Raises `ParameterError` for several teachers or views, which have a last layer each."
+    keras = import_keras()
+    if count > 1 or not mirror or not isinstance(network.layers[-1], keras.layers.Dense):
+        raise ParameterError('hints come from one teacher that looks at a face once and ends in a dense layer', 'give such a teacher (default), or set hints to 0')
+    return keras.Model(network.inputs, [network.outputs[0], network.layers[-1].input])
+
+
+def _answers(teachers: Sequence[Trained], network: Any, learnt: Faces, policy: str, folder: Path, hints: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the teachers, as one network, say of the faces to learn from, (n, classes) float32 in 0…1: read again from `folder` where it is kept, or asked for and kept there.
+
+    With `hints` also what the teacher's last layer is given for every face and its mirror image, (2, n, units) float16, each unit with mean 0 and standard deviation 1. Raises `ParameterError` when no one layer is the last."""
     mirror = any('mirror' not in one.manifest for one in teachers)  # a network that looks into the mirror itself says the same of both
-    mark = fingerprint(*_known_by(teachers), learnt.fingerprint, mirror, policy, backend_name())
-    path = folder/f'answers_{mark}.npz'
+    if hints: network = _with_hints(network, len(teachers), mirror)
+    mark = fingerprint(*_known_by(teachers), learnt.fingerprint, mirror, policy, backend_name(), *['hints']*hints)
+    path, names = folder/f'answers_{mark}.npz', ['answers', *['hints']*hints]
     with suppress(DataError):
-        if path.exists() and (kept := read_arrays(path, ['answers'])['answers']).shape == (len(learnt), len(learnt.emotions)): return kept
-    answers = teaching(network, learnt, 1., mirror)
+        if path.exists() and (kept := read_arrays(path, names))['answers'].shape == (len(learnt), len(learnt.emotions)): return kept['answers'], kept.get('hints')
+    answers, *held = said_by(network, learnt, mirror)
+    said = {'answers': answers.mean(0)} | {'hints': ((one - one.mean((0, 1)))/(one.std((0, 1)) + 1e-3)).astype('float16') for one in held}
     if process_number() == 0:
-        with suppress(WritingError), write_whole(path) as part: np.savez(part, answers=answers)  # to keep them is no more than a help
-    return answers
+        with suppress(WritingError), write_whole(path) as part: np.savez(part, **said)  # to keep them is no more than a help
+    return said['answers'], said.get('hints')
 
 
 def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: str, folder: Path) -> tuple[np.ndarray | None, Callable[[list[np.ndarray]], Any] | None]:
@@ -968,8 +1021,9 @@ def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: 
     if recipe.patient and batch_share().parts > 1: raise ParameterError('patient=True is for one process on one device', 'train with processes=1, and show it one device alone, as by CUDA_VISIBLE_DEVICES=0')
     network = _as_one(teachers, policy)
     if recipe.patient: return None, compiled(with_faces(network, learnt.images))
-    answers = _answers(teachers, network, learnt, policy, folder)
-    return (recipe.teacher_share*answers + (1 - recipe.teacher_share)*one_hot(learnt)).astype('float32'), None
+    answers, hints = _answers(teachers, network, learnt, policy, folder, recipe.hints > 0)
+    mixed = (recipe.teacher_share*answers + (1 - recipe.teacher_share)*one_hot(learnt)).astype('float32')
+    return mixed if hints is None else np.concatenate([np.stack([mixed, mixed]), hints], -1, dtype='float32'), None
 
 # %% ../nbs/02_train.ipynb #8c363971
 def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str = 'auto', models: str | Path = 'models', name: str = MODEL_NAME, resume: bool = True,
@@ -1024,13 +1078,13 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
 
 # %% ../nbs/02_train.ipynb #73f835a8
 def curves_figure(history: Sequence[Mapping[str, float]], title: str = 'Training', scores: Mapping[str, Any] | None = None) -> Any:
-    "Loss, accuracy and learning rate over the epochs: a matplotlib figure; the kept epoch is marked, or by `scores` the accuracy of the mean weights."
+    "Loss (of the answers, without hints), accuracy and learning rate over the epochs: a matplotlib figure; the kept epoch is marked, or by `scores` the accuracy of the mean weights."
     import matplotlib.pyplot as plt
     epochs = [epoch['epoch'] for epoch in history]
     best, averaged = kept_epoch(history), (scores or {}).get('averaged', 0)
     figure, panels = plt.subplots(1, 3, figsize=(10, 3), layout='constrained')
     for panel, name, label in zip(panels, ('loss', 'accuracy', 'learning_rate'), ('loss', 'accuracy', 'learning rate'), strict=True):
-        panel.plot(epochs, [epoch[name] for epoch in history], 'o-' if len(history) < 3 else '-', color='#0072b2', label='training (augmented, with dropout)')
+        panel.plot(epochs, [epoch.get(f'answers_{name}', epoch[name]) for epoch in history], 'o-' if len(history) < 3 else '-', color='#0072b2', label='training (augmented, with dropout)')
         if 'val_' + name in best:
             panel.plot(epochs, [epoch['val_' + name] for epoch in history], 'o-' if len(history) < 3 else '-', color='#d55e00', label='validation')
             if not averaged: panel.plot(best['epoch'], best['val_' + name], 'o', mfc='none', ms=10, color='#d55e00', label=f'kept: epoch {best["epoch"]}')

@@ -32,9 +32,9 @@ def test_every_shipped_network_is_tested():
 
 
 def test_card_is_about_this_very_file(shipped, card):
-    from emotion_maps.core import fingerprint
+    from emotion_maps.train import file_fingerprint
 
-    assert card["model_fingerprint"] == fingerprint(np.fromfile(shipped.path, "uint8"))
+    assert card["model_fingerprint"] == file_fingerprint(shipped)
     assert card["data_fingerprint"] == shipped.manifest["data_fingerprint"]
     assert card["calibration"]["ece"] < 0.03  # as was asked of every network
     assert card["note"] and card["stress"] and card["answered"] and card["without_copies"]["n"] < card["n"]
