@@ -154,7 +154,7 @@ def test_same_seed_same_weights(backend, trained, faces, root, tmp_path):
     assert_same_training(trained(backend), tmp_path / "again")
 
 
-@pytest.mark.parametrize("backend", ["torch", *slow("tensorflow", "jax")])
+@pytest.mark.parametrize("backend", slow(*BACKENDS))
 def test_interrupted_training_ends_as_an_unbroken_one(backend, trained, faces, root, tmp_path):
     """Interrupted between the sizes of face, again among the large ones, then ended in a new process."""
     need(backend)
