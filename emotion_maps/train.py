@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'usual_preset', 'recipe_from',
-           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'teaching', 'said_by',
+           'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'said_by', 'teaching',
            'orthogonalised', 'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state',
            'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations',
            'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory',
@@ -302,12 +302,6 @@ def twin_of(model: Any, recipe: Recipe, **changes: Any) -> Any:
     return twin
 
 
-def teaching(teacher: Any, faces: Faces, share: float, mirror: bool = True) -> np.ndarray:
-    "What to learn, (n, classes) float32 probabilities: a `share` of the teacher's answers (with `mirror` the mean over each face and its mirror image), the rest the labels. Raises `ModelError` for another number of emotions."
-    answers = said_by(teacher, faces, mirror)[0].mean(0)
-    return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
-
-
 def said_by(teacher: Any, faces: Faces, mirror: bool = True) -> list[np.ndarray]:
     "What each of a teacher's outputs says of the faces and, with `mirror`, of their mirror images: (1 or 2, n, …) float32 each, the probabilities first. Raises `ModelError` for another number of emotions."
     images, said = model_input(faces.images), []
@@ -321,6 +315,11 @@ def said_by(teacher: Any, faces: Faces, mirror: bool = True) -> list[np.ndarray]
     if said[0].shape[-1] != len(faces.emotions):
         raise ModelError(f'The teacher knows {said[0].shape[-1]} emotions, not {len(faces.emotions)}', 'give one that was trained on the same emotions')
     return said
+
+
+def teaching(answers: np.ndarray, faces: Faces, share: float) -> np.ndarray:
+    "What to learn, (n, classes) float32 probabilities: a `share` of a teacher's answers (n, classes), the rest the labels."
+    return (share*answers + (1 - share)*one_hot(faces)).astype('float32')
 
 # %% ../nbs/02_train.ipynb #c2e48f71
 def orthogonalised(update: Any, steps: int = 5) -> Any:
@@ -1022,7 +1021,7 @@ def _taught(teachers: Sequence[Trained], learnt: Faces, recipe: Recipe, policy: 
     network = _as_one(teachers, policy)
     if recipe.patient: return None, compiled(with_faces(network, learnt.images))
     answers, hints = _answers(teachers, network, learnt, policy, folder, recipe.hints > 0)
-    mixed = (recipe.teacher_share*answers + (1 - recipe.teacher_share)*one_hot(learnt)).astype('float32')
+    mixed = teaching(answers, learnt, recipe.teacher_share)
     return mixed if hints is None else np.concatenate([np.stack([mixed, mixed]), hints], -1, dtype='float32'), None
 
 # %% ../nbs/02_train.ipynb #8c363971
