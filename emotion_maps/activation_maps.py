@@ -8,9 +8,10 @@ __all__ = ['NONLINEARITIES', 'HANDED_ON', 'IN_PLACE', 'NEVER_NEGATIVE', 'NORMALI
            'OpenNetwork', 'open_network', 'convolutional_layers', 'network_calls', 'MapPass', 'map_model',
            'never_negative', 'prepare_images', 'filled_batch', 'images_at_once', 'iterate_maps', 'PooledMaps',
            'pooled_maps', 'activation_maps', 'logits_of', 'SplitNetwork', 'split_network', 'limits', 'is_signed',
-           'normalise', 'colour_table', 'colours', 'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet',
-           'dead_filters', 'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour',
-           'kernels_figure', 'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
+           'normalise', 'colour_table', 'colours', 'Sight', 'ReceptiveField', 'receptive_fields', 'Places',
+           'cell_places', 'map_places', 'stretch_weights', 'stretch_map', 'overlay', 'Bar', 'sheet', 'dead_filters',
+           'strongest_filters', 'grid_columns', 'filter_grid', 'overlay_grid', 'layer_tour', 'kernels_figure',
+           'mean_maps', 'mean_maps_figure', 'number_list', 'pick_images']
 
 # %% ../nbs/04_activation_maps.ipynb #3969be50
 import math
@@ -25,7 +26,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backend import accelerators, compiled, import_keras, to_numpy
-from .core import EMOTIONS, ModelError, ParameterError, choose
+from .core import EMOTIONS, IMAGE_SIZE, ModelError, ParameterError, choose
 
 if TYPE_CHECKING:
     import keras
@@ -456,40 +457,136 @@ def colours(values: np.ndarray, colour_map: str = 'inferno') -> np.ndarray:
     "Values in 0…1 of any shape as colours: `(…, 3) uint8`."
     return colour_table(colour_map)[np.round(np.asarray(values)*255).astype('uint8')]
 
+# %% ../nbs/04_activation_maps.ipynb #152610ba
+class Sight(NamedTuple):
+    "What a cell sees along one axis: cell i sees the pixels from stride*i + first to stride*i + last; beyond the image's edge lies padding."
+    stride: int = 1
+    first: int = 0
+    last: int = 0
+
+    def through(self, step: 'Sight') -> 'Sight':
+        "What a cell of the next layer sees, when it sees `step` of this one."
+        return Sight(self.stride*step.stride, self.stride*step.first + self.first, self.stride*step.last + self.last)
+
+    def joined(self, other: 'Sight') -> 'Sight':
+        "What a cell sees that is computed from two branches."
+        return Sight(self.stride, min(self.first, other.first), max(self.last, other.last))
+
+
+class ReceptiveField(NamedTuple):
+    "The window of pixels that a cell of a layer sees, along rows and columns."
+    rows: Sight = Sight()
+    columns: Sight = Sight()
+
+    @property
+    def size(self) -> tuple[int, int]: return self.rows.last - self.rows.first + 1, self.columns.last - self.columns.first + 1
+
+    @property
+    def lying(self) -> 'ReceptiveField':
+        "Where a cell lies: the pixel or two in the middle of what it sees. Layers whose cells lie alike have it in common."
+        return ReceptiveField(*(Sight(sight.stride, *((sight.first + sight.last)//2, -(-(sight.first + sight.last)//2))) for sight in self))
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        "The first row and the first column that the cell at this place sees; negative where it looks at the padding."
+        return self.rows.stride*row + self.rows.first, self.columns.stride*column + self.columns.first
+
+# %% ../nbs/04_activation_maps.ipynb #782e5242
+_ELEMENTWISE = ('add', 'subtract', 'multiply', 'divide', 'truedivide', 'negative', 'absolute', 'square', 'sqrt', 'maximum', 'minimum', 'clip', 'cast')  # operations with a number
+
+
+def _step(layer: Any, length: int, axis: int) -> Sight | None:
+    "What a cell of a layer's output sees of its input (this long) along an axis, 0 rows or 1 columns; None when we cannot tell."
+    kind = type(layer).__name__.lower().replace('_', '')
+    if kind in (*NONLINEARITIES, *IN_PLACE, *_ELEMENTWISE): return Sight()
+    if kind in ('zeropadding2d', 'cropping2d'):
+        before = (layer.padding if kind == 'zeropadding2d' else layer.cropping)[axis][0]
+        return Sight(1, *[-before if kind == 'zeropadding2d' else before]*2)
+    window = getattr(layer, 'kernel_size', None) or getattr(layer, 'pool_size', None)
+    if not window or 'transpose' in kind or getattr(layer, 'padding', '') not in ('same', 'valid'): return None
+    stride, reach = layer.strides[axis], (window[axis] - 1)*(getattr(layer, 'dilation_rate', (1, 1))[axis])
+    padding = max((math.ceil(length/stride) - 1)*stride + reach + 1 - length, 0) if layer.padding == 'same' else 0
+    return Sight(stride, -(padding//2), reach - padding//2)
+
+# %% ../nbs/04_activation_maps.ipynb #5c37c0da
+def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) -> dict[str, ReceptiveField]:
+    "The receptive field of every convolutional layer of a model, or of the layers named. Raises `ModelError` for one whose window cannot be told (a transposed convolution, a layer of your own)."
+    opened = open_network(model)
+    known, calls = {id(tensor): ReceptiveField() for tensor in opened.inputs}, opened.calls
+    for call in calls.values():
+        if not call.outputs or len(call.outputs[0].shape) != 4: continue
+        first = 2 if getattr(call.layer, 'data_format', None) == 'channels_first' else 1
+        places = [tensor for tensor in call.inputs if len(tensor.shape) == 4 and tuple(tensor.shape[first:first + 2]) != (1, 1)]  # a number for the whole image has no window
+        if not places or not all(id(tensor) in known for tensor in places): continue
+        met, *others = [known[id(tensor)] for tensor in places]
+        for other in others: met = ReceptiveField(met.rows.joined(other.rows), met.columns.joined(other.columns))
+        lengths = [length or math.ceil(IMAGE_SIZE/sight.stride) for length, sight in zip(places[0].shape[first:first + 2], met)]  # of a network for images of any size
+        steps = [Sight()]*2 if len(call.inputs) > 1 else [_step(call.layer, length, axis) for axis, length in enumerate(lengths)]
+        if None not in steps: known[id(call.outputs[0])] = ReceptiveField(met.rows.through(steps[0]), met.columns.through(steps[1]))
+    fields = {}
+    for name in convolutional_layers(model) if layers is None else layers:
+        if name not in calls or id(calls[name].outputs[0]) not in known: raise ModelError(f'What a cell of {name} sees cannot be told from the architecture', 'leave this layer out: layers=[…]')
+        fields[name] = known[id(calls[name].outputs[0])]
+    return fields
+
 # %% ../nbs/04_activation_maps.ipynb #64fc4a2f
+class Places(NamedTuple):
+    "Where the cells of a map lie along one axis, in shares of the image's side: the middle of the first one, and the step from one to the next."
+    first: float
+    step: float
+
+
+def cell_places(seen: ReceptiveField, size: tuple[int, int]) -> tuple[Places, Places]:
+    "Where the cells of a layer with this receptive field lie on images of this height and width, along rows and columns: in the middle of what they see."
+    return tuple(Places((sight.first + sight.last + 1)/2/side, sight.stride/side) for sight, side in zip(seen, size))
+
+
+def map_places(model: 'keras.Model', layer: str, size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)) -> tuple[Places, Places] | None:
+    "Where the cells of a layer's map lie, along rows and columns, when the network is given images of this height and width; None where that cannot be told from the architecture."
+    name = layer.removesuffix(':raw')
+    try: return cell_places(receptive_fields(model, [name])[name], size)
+    except ModelError: return None
+
+
 @lru_cache
-def stretch_weights(cells: int, pixels: int) -> np.ndarray:
-    "The weights `(pixels, cells)` that interpolate cells to pixels, each cell with a flat core that holds at least one pixel."
-    position = (np.arange(pixels) + .5)*cells/pixels - .5
-    lower, core = np.floor(position), .5*cells/pixels + 1e-6
+def stretch_weights(cells: int, pixels: int, places: Places | None = None) -> np.ndarray:
+    "The weights `(pixels, cells)` that interpolate cells to pixels, each cell with a flat core that holds at least one pixel. Without `places` the cells divide the pixels evenly; with them, pixels more than half a step beyond the outermost cells get nothing."
+    width, middle = (pixels/cells, .5*pixels/cells) if places is None else (places.step*pixels, places.first*pixels)
+    position = (np.arange(pixels) + .5 - middle)/width
+    lower, core = np.floor(position), .5/width + 1e-6
     share = ((position - lower - core)/max(1 - 2*core, 1e-6)).clip(0, 1)
     weights = np.zeros((pixels, cells), 'float32')
     for index, weight in ((lower, 1 - share), (lower + 1, share)):
         np.add.at(weights, (np.arange(pixels), index.clip(0, cells - 1).astype(int)), weight)
+    weights[np.abs(position - (cells - 1)/2) > cells/2 + 1e-6] = 0
     return weights
 
 
-def stretch_map(activation_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    "One map `(height, width)` at the size of a face, its maximum in the same place and of the same value: `size float32`. Where cells fall together, the one farthest from zero is kept."
-    for _ in range(2):
+def stretch_map(activation_map: np.ndarray, size: tuple[int, int], places: tuple[Places, Places] | None = None) -> np.ndarray:
+    "One map `(height, width)` at the size of a face, its cells at their `places` (by default all over it), its maximum of the same value: `size float32`. Where cells fall together, the one farthest from zero is kept."
+    for along in places or (None, None):
         pixels, cells = size[0], activation_map.shape[0]
-        if pixels >= cells: activation_map = stretch_weights(cells, pixels) @ activation_map
+        first, step = along or Places(.5/cells, 1/cells)
+        if step*pixels > 1 - 1e-6: activation_map = stretch_weights(cells, pixels, along) @ activation_map
         else:
-            high, low = (extreme.reduceat(activation_map, np.arange(pixels)*cells//pixels) for extreme in (np.maximum, np.minimum))
+            at = np.floor((first + step*np.arange(cells))*pixels).clip(0, pixels - 1).astype(int)
+            high, low = np.zeros((2, pixels, activation_map.shape[1]), 'float32')
+            np.maximum.at(high, at, activation_map)
+            np.minimum.at(low, at, activation_map)
             activation_map = np.where(high >= -low, high, low)
         activation_map, size = activation_map.T, size[::-1]
     return activation_map.astype('float32')
 
 # %% ../nbs/04_activation_maps.ipynb #b58a208f
 def overlay(face: np.ndarray, activation_map: np.ndarray, strength: float = .7, colour_map: str = 'inferno',
-            limits: tuple[float, float] | None = None) -> np.ndarray:
+            limits: tuple[float, float] | None = None, places: tuple[Places, Places] | None = None) -> np.ndarray:
     """A face `(height, width) uint8` (or `(height, width, 3)`) with one map `(height', width')` over it: `(height, width, 3) uint8`.
 
     `limits` are the values of the first and the last colour (by default 0 and the map's maximum; a map with negative values gets colours on
-    both sides of zero). The colour covers the face by `strength` (0…1) times |value| over the upper limit."""
+    both sides of zero). The colour covers the face by `strength` (0…1) times |value| over the upper limit. `places` are where the map's cells lie
+    (`map_places`); without them it is stretched over the whole face."""
     if limits is None: limits = (-np.abs(activation_map).max(), np.abs(activation_map).max()) if is_signed(activation_map) else (0, activation_map.max())
     low, high = map(float, limits)
-    large = stretch_map(activation_map, face.shape[:2])
+    large = stretch_map(activation_map, face.shape[:2], places)
     if high <= low: high = low + 1
     if low < 0: colour_map = SIGNED_COLOUR_MAP
     cover = strength*np.abs(large/max(abs(low), abs(high))).clip(0, 1)[..., None]
@@ -619,8 +716,8 @@ def filter_grid(maps: np.ndarray, layer: str = '', image: int = 0, name: str = '
 
 # %% ../nbs/04_activation_maps.ipynb #aa405128
 def overlay_grid(faces: np.ndarray, maps: np.ndarray, layer: str = '', filters: Sequence[int] | None = None, names: Sequence[str] = (),
-                 normalisation: str = 'filter', colour_map: str = 'inferno', strength: float = .7) -> 'Figure':
-    "Faces `(n, height, width) uint8`, one a row, with the maps `(n, …)` of chosen filters over them (by default the six strongest). Raises `ParameterError`."
+                 normalisation: str = 'filter', colour_map: str = 'inferno', strength: float = .7, places: tuple[Places, Places] | None = None) -> 'Figure':
+    "Faces `(n, height, width) uint8`, one a row, with the maps `(n, …)` of chosen filters over them (by default the six strongest), their cells at their `places` (`map_places`). Raises `ParameterError`."
     filters = strongest_filters(maps) if filters is None else list(filters)
     heads = [splitext(name)[0].replace('/', '\n') for name in names] if len(names) else ()
     for number in filters:
@@ -629,7 +726,7 @@ def overlay_grid(faces: np.ndarray, maps: np.ndarray, layer: str = '', filters: 
     chosen = maps[..., filters]
     low, high = (np.broadcast_to(limit, (len(maps), 1, 1, len(filters)))[:, 0, 0] for limit in limits(chosen, normalisation))
     colour_map = SIGNED_COLOUR_MAP if is_signed(chosen) else colour_map
-    rows = [[face, *(overlay(face, chosen[n, ..., k], strength, colour_map, (low[n, k], high[n, k])) for k in range(len(filters)))]
+    rows = [[face, *(overlay(face, chosen[n, ..., k], strength, colour_map, (low[n, k], high[n, k]), places) for k in range(len(filters)))]
             for n, face in enumerate(faces)]
     captions = [['face', *(f'filter {number}' for number in filters)], *[['']*(len(filters) + 1)]*(len(rows) - 1)]
     title = f'{layer}: {len(filters)} of {maps.shape[-1]} filters over the face'

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .ablation import Outcomes, against_others, contrast, outcomes_mark, q_values
-from .activation_maps import iterate_maps
+from .activation_maps import iterate_maps, receptive_fields
 from .backend import affine, to_numpy
 from .core import EMOTION_ACTION_UNITS, OUTSIDE, REGIONS, DataError, ParameterError, expected_regions
-from .filter_atlas import FACE_PARTS, RegionsOf, on_grid, parts_and_box, receptive_fields
+from .filter_atlas import FACE_PARTS, RegionsOf, on_grid, parts_and_box
 
 if TYPE_CHECKING:
     import keras

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import (SIGNED_COLOUR_MAP, Bar, SplitNetwork, grid_columns, filled_batch, logits_of, open_network, stretch_weights, convolutional_layers,
-                                          overlay, prepare_images, sheet, split_network, stretch_map)
+from .activation_maps import (SIGNED_COLOUR_MAP, Bar, SplitNetwork, grid_columns, filled_batch, logits_of, map_places, open_network, stretch_weights, convolutional_layers,
+                                          Places, overlay, prepare_images, sheet, split_network, stretch_map)
 from .backend import accelerators, compiled, gradient_pass, import_keras, one_pass, to_numpy
 from .core import EMOTIONS, ModelError, ParameterError, choose
 
@@ -112,6 +112,11 @@ class Request(NamedTuple):
         "The class of each image, the predicted ones looked up: (n,) int."
         return np.where(self.targets < 0, class_scores(self.model, self.images, batch_size=self.at_once).argmax(-1), self.targets)
 
+    def on_images(self, maps: np.ndarray) -> np.ndarray:
+        "Maps (n, h, w) of the layer as large as the images, laid where its cells look."
+        size = image_sides(self.images)
+        return resize_maps(maps, size, _remember(self.model, ('places', self.layer, size), lambda: map_places(self.model, self.layer, size)))
+
 
 class Method(NamedTuple):
     "A way to attribute: its function, whether it looks at a layer's maps, whether it gives negative values, its settings, its paper."
@@ -148,10 +153,12 @@ def _at_once(model: Any, images: np.ndarray, memory_limit: float) -> int:
     return max(1, min(int(memory_limit*1e9/_remember(model, ('bytes', images.shape[1:]), count)), 512 if accelerators() else 64))
 
 # %% ../nbs/04a_attribution.ipynb #357317ec
-def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    "Maps `(n, height, width)` at the size of the image, interpolated bilinearly between cells that keep their values: `(n, *size) float32`."
-    if any(cells > pixels for cells, pixels in zip(maps.shape[1:], size)): return np.stack([stretch_map(one, size) for one in maps])
-    return (stretch_weights(maps.shape[1], size[0]) @ maps @ stretch_weights(maps.shape[2], size[1]).T).astype('float32', copy=False)
+def resize_maps(maps: np.ndarray, size: tuple[int, int], places: tuple[Places, Places] | None = None) -> np.ndarray:
+    "Maps `(n, height, width)` at the size of the image, their cells at their `places` (`map_places`; by default all over it), interpolated bilinearly between cells that keep their values: `(n, *size) float32`."
+    down, across = places or (None, None)
+    steps = [along.step if along else 1/cells for along, cells in zip((down, across), maps.shape[1:])]
+    if any(step*pixels < 1 - 1e-6 for step, pixels in zip(steps, size)): return np.stack([stretch_map(one, size, places) for one in maps])
+    return (stretch_weights(maps.shape[1], size[0], down) @ maps @ stretch_weights(maps.shape[2], size[1], across).T).astype('float32', copy=False)
 
 # %% ../nbs/04a_attribution.ipynb #42c58f67
 def _last_convolution(model: Any) -> str:
@@ -167,7 +174,7 @@ def _last_convolution(model: Any) -> str:
 def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam', target: Any = None, layer: str | None = None,
               preprocess: Callable[[np.ndarray], np.ndarray] | None = None, resize: bool = True, emotions: Sequence[str] = EMOTIONS,
               batch_size: int = 64, memory_limit: float = 1., **settings: Any) -> np.ndarray:
-    """How much each place of each image did for a class: `(n, height, width) float32` in units of the logit (per gray level for saliency and SmoothGrad; of probability times activation for Score-CAM, of activation for Ablation-CAM). Maps of a layer are stretched over the whole image, which fits where its convolutions are padded (`same`).
+    """How much each place of each image did for a class: `(n, height, width) float32` in units of the logit (per gray level for saliency and SmoothGrad; of probability times activation for Score-CAM, of activation for Ablation-CAM). Maps of a layer are laid where its cells look, by their receptive fields (chapter 04); only where those cannot be told are they stretched over the whole image.
 
     `images` and `preprocess` as for `activation_maps`; `method` is one of `METHODS`, with its `settings`. `target` is a class for all images or
     one for each, by number or by name among `emotions`; None means the predicted one. Class-activation maps are taken at `layer` (the last
@@ -183,7 +190,7 @@ def attribute(model: 'keras.Model', images: np.ndarray, method: str = 'grad-cam'
         batch = prepare_images(model, images[first:first + batch_size], preprocess)
         request = Request(model, batch, targets[first:first + batch_size], layer, _at_once(model, batch, memory_limit))
         maps = chosen.function(request, **settings)
-        found.append(resize_maps(maps, image_sides(batch)) if resize and chosen.layer else maps)
+        found.append(request.on_images(maps) if resize and chosen.layer else maps)
     return np.concatenate(found) if found else np.empty((0, *np.shape(images)[1:3]), 'float32')
 
 # %% ../nbs/04a_attribution.ipynb #2696c2f2
@@ -392,7 +399,7 @@ def _score_cam(request: Request, baseline: Any) -> np.ndarray:
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     scaled = (maps - low)/np.where(high > low, high - low, 1)
     images, filters = np.nonzero(maps.any((1, 2)))
-    masks = lambda pairs: resize_maps(scaled[images[pairs], ..., filters[pairs]], image_sides(request.images))
+    masks = lambda pairs: request.on_images(scaled[images[pairs], ..., filters[pairs]])
     weights = np.zeros(maps.shape[::3], 'float32')
     weights[images, filters] = _covered_scores(request, request.classes(), images, masks, baseline, probability=True)
     return np.einsum('nhwk,nk->nhw', maps, weights).clip(0)

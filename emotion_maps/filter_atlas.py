@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HIGHEST', 'BINS', 'COMPARED', 'ENRICHED',
            'FALSE_DISCOVERIES', 'DUPLICATE', 'ATLAS_NAME', 'MOST_FILTERS', 'SHOWN_MAPS', 'GRAY', 'BLUE', 'ORANGE',
-           'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'Sight', 'ReceptiveField', 'receptive_fields',
-           'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan', 'plan_atlas', 'histogram_bin', 'area_under_curve',
-           'curve_p_values', 'Best', 'best_of', 'FilterStatistics', 'shard_slice', 'gather', 'region_profile',
-           'FilterAtlas', 'finish_atlas', 'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture',
-           'region_in_words', 'emotion_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables',
-           'regions_of_faces', 'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task',
-           'gather_shard', 'gather_in_shards']
+           'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan',
+           'plan_atlas', 'histogram_bin', 'area_under_curve', 'curve_p_values', 'Best', 'best_of', 'FilterStatistics',
+           'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas', 'favourite_patches',
+           'middle_window', 'optimised_parts', 'favourites_picture', 'region_in_words', 'emotion_in_words',
+           'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics',
+           'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import IN_PLACE, NONLINEARITIES, convolutional_layers, iterate_maps, map_model, never_negative, open_network, overlay, prepare_images
+from .activation_maps import ReceptiveField, Sight, cell_places, convolutional_layers, iterate_maps, map_model, never_negative, overlay, prepare_images, receptive_fields
 from .backend import compiled, import_keras, to_numpy
 from .core import DPI, IMAGE_SIZE, OUTSIDE, REGIONS, DataError, MissingStepError, ModelError, ParameterError, Progress, choose, fingerprint, read_arrays, read_table, write_whole
 from .data import identical_groups, is_drawn
@@ -37,77 +36,6 @@ if TYPE_CHECKING:
     import keras
     import pandas
     from matplotlib.figure import Figure
-
-# %% ../nbs/05_filter_atlas.ipynb #152610ba
-class Sight(NamedTuple):
-    "What a cell sees along one axis: cell i sees the pixels from stride*i + first to stride*i + last; beyond the image's edge lies padding."
-    stride: int = 1
-    first: int = 0
-    last: int = 0
-
-    def through(self, step: 'Sight') -> 'Sight':
-        "What a cell of the next layer sees, when it sees `step` of this one."
-        return Sight(self.stride*step.stride, self.stride*step.first + self.first, self.stride*step.last + self.last)
-
-    def joined(self, other: 'Sight') -> 'Sight':
-        "What a cell sees that is computed from two branches."
-        return Sight(self.stride, min(self.first, other.first), max(self.last, other.last))
-
-
-class ReceptiveField(NamedTuple):
-    "The window of pixels that a cell of a layer sees, along rows and columns."
-    rows: Sight = Sight()
-    columns: Sight = Sight()
-
-    @property
-    def size(self) -> tuple[int, int]: return self.rows.last - self.rows.first + 1, self.columns.last - self.columns.first + 1
-
-    @property
-    def lying(self) -> 'ReceptiveField':
-        "Where a cell lies: the pixel or two in the middle of what it sees. Layers whose cells lie alike have it in common."
-        return ReceptiveField(*(Sight(sight.stride, *((sight.first + sight.last)//2, -(-(sight.first + sight.last)//2))) for sight in self))
-
-    def corner(self, row: int, column: int) -> tuple[int, int]:
-        "The first row and the first column that the cell at this place sees; negative where it looks at the padding."
-        return self.rows.stride*row + self.rows.first, self.columns.stride*column + self.columns.first
-
-# %% ../nbs/05_filter_atlas.ipynb #782e5242
-_ELEMENTWISE = ('add', 'subtract', 'multiply', 'divide', 'truedivide', 'negative', 'absolute', 'square', 'sqrt', 'maximum', 'minimum', 'clip', 'cast')  # operations with a number
-
-
-def _step(layer: Any, length: int, axis: int) -> Sight | None:
-    "What a cell of a layer's output sees of its input (this long) along an axis, 0 rows or 1 columns; None when we cannot tell."
-    kind = type(layer).__name__.lower().replace('_', '')
-    if kind in (*NONLINEARITIES, *IN_PLACE, *_ELEMENTWISE): return Sight()
-    if kind in ('zeropadding2d', 'cropping2d'):
-        before = (layer.padding if kind == 'zeropadding2d' else layer.cropping)[axis][0]
-        return Sight(1, *[-before if kind == 'zeropadding2d' else before]*2)
-    window = getattr(layer, 'kernel_size', None) or getattr(layer, 'pool_size', None)
-    if not window or 'transpose' in kind or getattr(layer, 'padding', '') not in ('same', 'valid'): return None
-    stride, reach = layer.strides[axis], (window[axis] - 1)*(getattr(layer, 'dilation_rate', (1, 1))[axis])
-    padding = max((math.ceil(length/stride) - 1)*stride + reach + 1 - length, 0) if layer.padding == 'same' else 0
-    return Sight(stride, -(padding//2), reach - padding//2)
-
-# %% ../nbs/05_filter_atlas.ipynb #5c37c0da
-def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) -> dict[str, ReceptiveField]:
-    "The receptive field of every convolutional layer of a model, or of the layers named. Raises `ModelError` for one whose window cannot be told (a transposed convolution, a layer of your own)."
-    opened = open_network(model)
-    known, calls = {id(tensor): ReceptiveField() for tensor in opened.inputs}, opened.calls
-    for call in calls.values():
-        if not call.outputs or len(call.outputs[0].shape) != 4: continue
-        first = 2 if getattr(call.layer, 'data_format', None) == 'channels_first' else 1
-        places = [tensor for tensor in call.inputs if len(tensor.shape) == 4 and tuple(tensor.shape[first:first + 2]) != (1, 1)]  # a number for the whole image has no window
-        if not places or not all(id(tensor) in known for tensor in places): continue
-        met, *others = [known[id(tensor)] for tensor in places]
-        for other in others: met = ReceptiveField(met.rows.joined(other.rows), met.columns.joined(other.columns))
-        lengths = [length or math.ceil(IMAGE_SIZE/sight.stride) for length, sight in zip(places[0].shape[first:first + 2], met)]  # of a network for images of any size
-        steps = [Sight()]*2 if len(call.inputs) > 1 else [_step(call.layer, length, axis) for axis, length in enumerate(lengths)]
-        if None not in steps: known[id(call.outputs[0])] = ReceptiveField(met.rows.through(steps[0]), met.columns.through(steps[1]))
-    fields = {}
-    for name in convolutional_layers(model) if layers is None else layers:
-        if name not in calls or id(calls[name].outputs[0]) not in known: raise ModelError(f'What a cell of {name} sees cannot be told from the architecture', 'leave this layer out: layers=[…]')
-        fields[name] = known[id(calls[name].outputs[0])]
-    return fields
 
 # %% ../nbs/05_filter_atlas.ipynb #10614907
 FACE_PARTS = (*REGIONS, OUTSIDE)  # what every cell is divided among
@@ -627,7 +555,7 @@ def _draw_pictures(atlas: FilterAtlas, layer: str, number: int, places: Sequence
     places[0].set_title(f'favourites, {rows}×{columns} px', fontsize=7)
     for rank, axes in zip(range(len(atlas.arrays[f'favourite_maps/{layer}'][number])), places[1:1 + SHOWN_MAPS]):
         face, found = atlas.arrays['images'][atlas.arrays[f'favourites/{layer}'][number, rank, 0]], atlas.arrays[f'favourite_maps/{layer}'][number, rank].astype('float32')
-        axes.imshow(overlay(face, found) if found.max() > 0 else face, cmap='gray', vmin=0, vmax=255)
+        axes.imshow(overlay(face, found, places=cell_places(seen, face.shape[:2])) if found.max() > 0 else face, cmap='gray', vmin=0, vmax=255)
         axes.set_title(f'its map on face {atlas.arrays["image_numbers"][atlas.arrays[f"favourites/{layer}"][number, rank, 0]]}', fontsize=7)
     places[4].imshow(mean, cmap='inferno', vmin=min(mean.min(), 0))
     places[4].set_title('mean over all faces', fontsize=7)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import after_nonlinearity, grid_columns, open_network, raw_output, convolutional_layers, iterate_maps, sheet
+from .activation_maps import after_nonlinearity, grid_columns, open_network, raw_output, receptive_fields, convolutional_layers, iterate_maps, sheet
 from .backend import gradient_pass, import_keras, to_numpy
 from .core import IMAGE_SIZE, DataError, ParameterError, Progress, choose, read_arrays, write_whole
-from .filter_atlas import middle_window, receptive_fields
+from .filter_atlas import middle_window
 
 if TYPE_CHECKING:
     import keras

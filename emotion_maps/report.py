@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, is_signed, limits, pick_images
+from .activation_maps import SIGNED_COLOUR_MAP, Places, Sight, activation_maps, colour_table, convolutional_layers, is_signed, limits, map_places, pick_images
 from .answer import control_in_words
 from .attribution import probabilities_of
 from .core import EMOTION_ACTION_UNITS, EMOTIONS, MODEL_NAME, REGION_GROUPS, DataError, ParameterError, clock, expected_regions, find_path, place, read_json, write_whole
 from .data import Faces, is_drawn, is_picture, load_faces
 from .evaluate import accuracy_interval
-from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, Sight, favourite_patches, optimised_parts, region_in_words
+from .filter_atlas import ATLAS_NAME, ENRICHED, FACE_PARTS, FilterAtlas, favourite_patches, optimised_parts, region_in_words
 from .recipes import USES
 from .train import Trained, emotions_of, epochs_in_words, faces_of, run_folder, training_command
 
@@ -345,11 +345,11 @@ def _atlas_blocks(atlas: FilterAtlas, layer: str, number: int, patches: bool, dr
     return blocks, facts
 
 
-def _layer_data(maps: np.ndarray, layer: str, first: int, window: tuple[int, int]) -> tuple[dict[str, Any], str]:
-    "What the page must know to paint a layer, and its maps as a block."
+def _layer_data(maps: np.ndarray, layer: str, first: int, window: tuple[int, int], places: tuple[Places, Places] | None) -> tuple[dict[str, Any], str]:
+    "What the page must know to paint a layer, and its maps as a block; where its cells lie is told in shares of the face's side."
     values, high, negative = in_bytes(maps)
     facts = {'name': layer, 'count': len(high), 'height': maps.shape[1], 'width': maps.shape[2], 'signed': negative, 'high': plain_column(high.tolist()), 'highest': plain_column([high.max()])[0],
-             'first': first, 'window': window}
+             'first': first, 'window': window, 'places': places or [None, None]}
     return facts, packed(values)
 
 # %% ../nbs/06b_report.ipynb #7bf82f18
@@ -363,7 +363,7 @@ def browser_data(trained: Trained, atlas: FilterAtlas | None, shown: ShownFaces,
     layers, blocks, first = [], {'images': packed(shown.images)}, 0
     for number, (layer, maps) in enumerate(found.items()):
         own, told = _atlas_blocks(atlas, layer, number, patches, drawn) if atlas else ({}, {'patches': []})
-        facts, blocks[f'maps-{number}'] = _layer_data(maps, layer, first, _window(atlas, layer) if atlas else (0, 0))
+        facts, blocks[f'maps-{number}'] = _layer_data(maps, layer, first, _window(atlas, layer) if atlas else (0, 0), map_places(trained.model, layer, shown.images.shape[1:3]))
         blocks |= own
         layers.append(facts | told)
         first += len(facts['high'])

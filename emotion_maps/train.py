@@ -1036,9 +1036,10 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
     drawn = is_drawn(data)
     preset = preset or usual_preset(data)
     path = place(models)/f'{_require_name(name)}.keras'
-    recipe, faces = recipe_from(preset, **changes), load_faces(data, emotions=emotions, unreadable=unreadable)
+    recipe = recipe_from(preset, **changes)
     if recipe.optimizer == 'muon' and batch_share().apart:
         raise ParameterError("optimizer='muon' needs the gradient of the whole batch, which TensorFlow on several devices adds up too late", 'take sgd, show it one device (CUDA_VISIBLE_DEVICES=0), or train under KERAS_BACKEND=jax')
+    faces = load_faces(data, emotions=emotions, unreadable=unreadable)
     policy, source = choose_precision(precision, recipe.filters[0]), 'kaggle' if data == 'kaggle' else faces.source
     begun, teachers = _given(start, 'start') if start else Trained(None, {}, None), _teachers(teacher)
     for role, network in [('start', begun), *(('teacher', one) for one in teachers)]:

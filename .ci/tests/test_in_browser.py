@@ -157,21 +157,27 @@ def test_menus_choose_filters(chromium, report):
         assert sizes == sorted(sizes, reverse=True) and len(sizes) == data["layers"][0]["count"]
 
 
-def test_overlay_is_that_of_the_package(chromium, report, small_model):
-    """The page paints in JavaScript what activation_maps.overlay paints in Python."""
+@pytest.mark.parametrize("places", [None, ((.27, .03), (.4, .025))], ids=["as they are", "closer together"])
+def test_overlay_is_that_of_the_package(chromium, report, small_model, places, tmp_path):
+    """The page paints in JavaScript what activation_maps.overlay paints in Python; also where cells lie closer together, as without padding."""
     import numpy as np
 
-    from emotion_maps.activation_maps import activation_maps, overlay
+    from emotion_maps.activation_maps import Places, activation_maps, map_places, overlay
     from emotion_maps.recipes import open_model
     from emotion_maps.report import shown_faces
 
+    if places:
+        text, changed = re.subn(r'"places": ?\[\[.*?\]\]', f'"places": {json.dumps(places)}', report.read_text(encoding="utf-8"))
+        assert changed == 3
+        report = tmp_path / "moved.html"
+        report.write_text(text, encoding="utf-8")
     with Watched(chromium, report) as page:
         page.click("#faces button >> nth=2")
         layer, number = page.text_content("#card-title").split(", filter ")
         painted = np.array(page.evaluate("[...document.getElementById('overlay').getContext('2d').getImageData(0, 0, 48, 48).data]")).reshape(48, 48, 4)[..., :3]
-    faces = shown_faces().images
-    own = activation_maps(open_model(small_model).model, faces, layer)[layer][..., int(number)]
-    expected = overlay(faces[2], own[2], .7, "inferno", (0, own.max()))
+    faces, trained = shown_faces().images, open_model(small_model)
+    own = activation_maps(trained.model, faces, layer)[layer][..., int(number)]
+    expected = overlay(faces[2], own[2], .7, "inferno", (0, own.max()), [Places(*along) for along in places] if places else map_places(trained.model, layer))
     assert np.abs(painted - expected.astype(int)).max() <= 4
 
 

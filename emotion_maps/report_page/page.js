@@ -47,11 +47,12 @@
     return [table[place], table[place + 1], table[place + 2]];
   };
 
-  // Weights that interpolate cells to pixels, each cell with a flat core: as activation_maps.stretch_weights.
-  const stretch = (cells, pixels) => Array.from({length: pixels}, (_, pixel) => {
-    const position = (pixel + .5) * cells / pixels - .5, lower = Math.floor(position), core = .5 * cells / pixels + 1e-6;
+  // Weights that interpolate cells to pixels, each cell with a flat core, nothing where no cell lies: as activation_maps.stretch_weights.
+  const stretch = (cells, pixels, places) => Array.from({length: pixels}, (_, pixel) => {
+    const [first, step] = places || [.5 / cells, 1 / cells], width = step * pixels;
+    const position = (pixel + .5 - first * pixels) / width, lower = Math.floor(position), core = .5 / width + 1e-6;
     const share = Math.min(1, Math.max(0, (position - lower - core) / Math.max(1 - 2 * core, 1e-6))), inside = cell => Math.min(cells - 1, Math.max(0, cell));
-    return [inside(lower), inside(lower + 1), share];
+    return [inside(lower), inside(lower + 1), share, Math.abs(position - (cells - 1) / 2) <= cells / 2 + 1e-6];
   });
 
   // The values of one map with the limits that its colours stand for.
@@ -68,11 +69,11 @@
     return map;
   };
   const drawOverlay = (layer, map) => {
-    const side = data.side, rows = stretch(layer.height, side), columns = stretch(layer.width, side), table = tableFor(layer), face = nth(data.images, state.face, side * side);
+    const side = data.side, rows = stretch(layer.height, side, layer.places[0]), columns = stretch(layer.width, side, layer.places[1]), table = tableFor(layer), face = nth(data.images, state.face, side * side);
     const at = (row, column) => map.values[row * layer.width + column];
     paint(byId('overlay'), side, side, i => {
-      const [up, down, below] = rows[Math.floor(i / side)], [left, right, beside] = columns[i % side];
-      const value = (1 - below) * ((1 - beside) * at(up, left) + beside * at(up, right)) + below * ((1 - beside) * at(down, left) + beside * at(down, right));
+      const [up, down, below, tall] = rows[Math.floor(i / side)], [left, right, beside, wide] = columns[i % side];
+      const value = !tall || !wide ? 0 : (1 - below) * ((1 - beside) * at(up, left) + beside * at(up, right)) + below * ((1 - beside) * at(down, left) + beside * at(down, right));
       const cover = state.strength * Math.min(1, Math.abs(value) / map.top);
       return colourIn(table, (value - map.low) / (map.top - map.low)).map(part => Math.round(face[i] * (1 - cover) + part * cover));
     });
