@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .activation_maps import logits_of, open_network, convolutional_layers, overlay, prepare_images, sheet, split_network
+from .activation_maps import logits_of, map_places, open_network, convolutional_layers, overlay, prepare_images, sheet, split_network
 from .attribution import METHODS, attribute, baseline_images, channel_axis, class_numbers, class_scores, completeness, image_sides
 from .backend import import_keras
 from .core import ACTION_UNITS, EMOTIONS, IMAGE_SIZE, DataError, ParameterError, choose, progress
@@ -139,9 +139,11 @@ def largest_causes(model: 'keras.Model', pairs: FlippedPairs, preprocess: Callab
 # %% ../nbs/04c_trust.ipynb #e975bfb6
 def half_cell(model: 'keras.Model', layer: str | None = None) -> float:
     "Half a cell of a layer's grid (by default the last convolutional one's), in pixels of the image. Raises `ParameterError`."
-    body = split_network(model, layer or convolutional_layers(model)[-1]).body
-    shape = [size or IMAGE_SIZE for size in body.inputs[0].shape[1:]]  # a network may take images of any size
-    return (image_sides(body.inputs[0])[0] or IMAGE_SIZE)/body.compute_output_shape((1, *shape))[1]/2
+    layer = layer or convolutional_layers(model)[-1]
+    body = split_network(model, layer).body
+    side, shape = image_sides(body.inputs[0])[0] or IMAGE_SIZE, [size or IMAGE_SIZE for size in body.inputs[0].shape[1:]]  # a network may take images of any size
+    if places := map_places(model, layer, (side, side)): return places[0].step*side/2
+    return side/body.compute_output_shape((1, *shape))[1]/2
 
 
 def widened(masks: np.ndarray, pixels: float) -> np.ndarray:
