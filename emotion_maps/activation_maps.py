@@ -464,6 +464,11 @@ class Sight(NamedTuple):
     first: int = 0
     last: int = 0
 
+    @property
+    def middle(self) -> float:
+        "Where the first cell lies: the middle of what it sees, in pixels from the image's edge."
+        return (self.first + self.last + 1)/2
+
     def through(self, step: 'Sight') -> 'Sight':
         "What a cell of the next layer sees, when it sees `step` of this one."
         return Sight(self.stride*step.stride, self.stride*step.first + self.first, self.stride*step.last + self.last)
@@ -508,11 +513,10 @@ def _step(layer: Any, length: int, axis: int) -> Sight | None:
     return Sight(stride, -(padding//2), reach - padding//2)
 
 # %% ../nbs/04_activation_maps.ipynb #5c37c0da
-def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) -> dict[str, ReceptiveField]:
-    "The receptive field of every convolutional layer of a model, or of the layers named. Raises `ModelError` for one whose window cannot be told (a transposed convolution, a layer of your own)."
-    opened = open_network(model)
-    known, calls = {id(tensor): ReceptiveField() for tensor in opened.inputs}, opened.calls
-    for call in calls.values():
+def _fields_of_tensors(opened: OpenNetwork) -> dict[int, ReceptiveField]:
+    "The receptive field of every tensor for which it can be told, by the tensor's id."
+    known = {id(tensor): ReceptiveField() for tensor in opened.inputs}
+    for call in opened.calls.values():
         if not call.outputs or len(call.outputs[0].shape) != 4: continue
         first = 2 if getattr(call.layer, 'data_format', None) == 'channels_first' else 1
         places = [tensor for tensor in call.inputs if len(tensor.shape) == 4 and tuple(tensor.shape[first:first + 2]) != (1, 1)]  # a number for the whole image has no window
@@ -522,7 +526,15 @@ def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) 
         lengths = [length or math.ceil(IMAGE_SIZE/sight.stride) for length, sight in zip(places[0].shape[first:first + 2], met)]  # of a network for images of any size
         steps = [Sight()]*2 if len(call.inputs) > 1 else [_step(call.layer, length, axis) for axis, length in enumerate(lengths)]
         if None not in steps: known[id(call.outputs[0])] = ReceptiveField(met.rows.through(steps[0]), met.columns.through(steps[1]))
-    fields = {}
+    return known
+
+
+def receptive_fields(model: 'keras.Model', layers: Sequence[str] | None = None) -> dict[str, ReceptiveField]:
+    "The receptive field of every convolutional layer of a model, or of the layers named. Raises `ModelError` for one whose window cannot be told (a transposed convolution, a layer of your own)."
+    opened = open_network(model)
+    calls, passes = opened.calls, opened.passes
+    if 'fields' not in passes: passes['fields'] = _fields_of_tensors(opened)
+    known, fields = passes['fields'], {}
     for name in convolutional_layers(model) if layers is None else layers:
         if name not in calls or id(calls[name].outputs[0]) not in known: raise ModelError(f'What a cell of {name} sees cannot be told from the architecture', 'leave this layer out: layers=[…]')
         fields[name] = known[id(calls[name].outputs[0])]
@@ -534,10 +546,15 @@ class Places(NamedTuple):
     first: float
     step: float
 
+    @classmethod
+    def even(cls, cells: int) -> 'Places':
+        "Where cells lie that divide the side evenly."
+        return cls(.5/cells, 1/cells)
+
 
 def cell_places(seen: ReceptiveField, size: tuple[int, int]) -> tuple[Places, Places]:
     "Where the cells of a layer with this receptive field lie on images of this height and width, along rows and columns: in the middle of what they see."
-    return tuple(Places((sight.first + sight.last + 1)/2/side, sight.stride/side) for sight, side in zip(seen, size))
+    return tuple(Places(sight.middle/side, sight.stride/side) for sight, side in zip(seen, size))
 
 
 def map_places(model: 'keras.Model', layer: str, size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)) -> tuple[Places, Places] | None:
@@ -550,8 +567,9 @@ def map_places(model: 'keras.Model', layer: str, size: tuple[int, int] = (IMAGE_
 @lru_cache
 def stretch_weights(cells: int, pixels: int, places: Places | None = None) -> np.ndarray:
     "The weights `(pixels, cells)` that interpolate cells to pixels, each cell with a flat core that holds at least one pixel. Without `places` the cells divide the pixels evenly; with them, pixels more than half a step beyond the outermost cells get nothing."
-    width, middle = (pixels/cells, .5*pixels/cells) if places is None else (places.step*pixels, places.first*pixels)
-    position = (np.arange(pixels) + .5 - middle)/width
+    first, step = places or Places.even(cells)
+    width = step*pixels
+    position = (np.arange(pixels) + .5 - first*pixels)/width
     lower, core = np.floor(position), .5/width + 1e-6
     share = ((position - lower - core)/max(1 - 2*core, 1e-6)).clip(0, 1)
     weights = np.zeros((pixels, cells), 'float32')
@@ -562,19 +580,19 @@ def stretch_weights(cells: int, pixels: int, places: Places | None = None) -> np
 
 
 def stretch_map(activation_map: np.ndarray, size: tuple[int, int], places: tuple[Places, Places] | None = None) -> np.ndarray:
-    "One map `(height, width)` at the size of a face, its cells at their `places` (by default all over it), its maximum of the same value: `size float32`. Where cells fall together, the one farthest from zero is kept."
-    for along in places or (None, None):
-        pixels, cells = size[0], activation_map.shape[0]
-        first, step = along or Places(.5/cells, 1/cells)
+    "Maps `(…, height, width)` at the size of a face, their cells at their `places` (by default all over it), each maximum of the same value: `(…, *size) float32`. Where cells fall together, the one farthest from zero is kept."
+    for pixels, along in zip(size, places or (None, None)):
+        cells = activation_map.shape[-2]
+        first, step = along or Places.even(cells)
         if step*pixels > 1 - 1e-6: activation_map = stretch_weights(cells, pixels, along) @ activation_map
         else:
-            at = np.floor((first + step*np.arange(cells))*pixels).clip(0, pixels - 1).astype(int)
-            high, low = np.zeros((2, pixels, activation_map.shape[1]), 'float32')
+            at = np.s_[..., np.floor((first + step*np.arange(cells))*pixels).clip(0, pixels - 1).astype(int), :]
+            high, low = np.zeros((2, *activation_map.shape[:-2], pixels, activation_map.shape[-1]), 'float32')
             np.maximum.at(high, at, activation_map)
             np.minimum.at(low, at, activation_map)
             activation_map = np.where(high >= -low, high, low)
-        activation_map, size = activation_map.T, size[::-1]
-    return activation_map.astype('float32')
+        activation_map = activation_map.swapaxes(-1, -2)
+    return np.ascontiguousarray(activation_map, 'float32')
 
 # %% ../nbs/04_activation_maps.ipynb #b58a208f
 def overlay(face: np.ndarray, activation_map: np.ndarray, strength: float = .7, colour_map: str = 'inferno',

@@ -24,7 +24,7 @@ import traitlets
 from anywidget import AnyWidget
 from ipywidgets import HTML, Button, Dropdown, FloatSlider, HBox, IntSlider, Layout, Play, Select, SelectionSlider, VBox, link
 
-from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, Places, activation_maps, colour_table, convolutional_layers, keras_model, limits, map_places, overlay,
+from .activation_maps import (COLOUR_MAPS, SIGNED_COLOUR_MAP, activation_maps, colour_table, convolutional_layers, keras_model, limits, map_places, overlay,
                                           prepare_images, receptive_fields, split_network, strongest_filters)
 from .attribution import METHODS, attribute, attribution_tile, class_scores, image_sides, probabilities_of
 from .backend import gradient_pass, import_keras, to_numpy
@@ -90,7 +90,7 @@ class Views:
         self.model, self.faces, self.preprocess, self.kept = keras_model(model), faces, preprocess, kept
         self.layers, self.emotions = convolutional_layers(self.model), tuple(getattr(faces, 'emotions', EMOTIONS))
         self.known, self.extra, self.passes, self.answers = OrderedDict(), OrderedDict(), {}, None
-        self.size, self.lying = image_sides(prepare_images(self.model, faces.images[:1], preprocess)), {}
+        self.size = image_sides(prepare_images(self.model, faces.images[:1], preprocess))
         self.lock, self.worker, self.coming = RLock(), ThreadPoolExecutor(1), Future()
         self.coming.set_result(None)
 
@@ -117,11 +117,6 @@ class Views:
         "A layer's maps `(height, width, filters)`, and for each filter the values of the first and the last colour, `(filters,)`."
         maps = self.look(image)[0][layer]
         return maps, *(np.broadcast_to(limit[0, 0, 0], maps.shape[-1:]) for limit in limits(maps[None], scale))
-
-    def places(self, layer: str) -> tuple[Places, Places] | None:
-        "Where the cells of a layer lie on a face, by what they see; None where that cannot be told."
-        if layer not in self.lying: self.lying[layer] = map_places(self.model, layer, self.size)
-        return self.lying[layer]
 
     def probabilities(self, image: int) -> np.ndarray | None:
         "The network's answer, `(emotions,)` float32 in 0…1, also where it ends in logits; None when it is not one number for each emotion."
@@ -260,6 +255,7 @@ class Drawing:
 
     def _filters(self, now: Choice) -> None:
         self.maps, self.low, self.high = self.views.maps_of(now.image, now.layer, now.scale)
+        self.places = map_places(self.views.model, now.layer, self.views.size)
         self.table = SIGNED_COLOUR_MAP if self.low.min() < 0 else now.colour_map
         self.values = ((self.maps - self.low)/(self.high - self.low)).clip(0, 1).transpose(2, 0, 1)
         self.columns = math.ceil(math.sqrt(len(self.values)))
@@ -278,7 +274,7 @@ class Drawing:
 
     def _overlay(self, now: Choice) -> None:
         bounds = self.low[now.filter], self.high[now.filter]
-        painted = overlay(self.views.faces.images[now.image], self.maps[..., now.filter], now.strength, now.colour_map, bounds, self.views.places(now.layer))
+        painted = overlay(self.views.faces.images[now.image], self.maps[..., now.filter], now.strength, now.colour_map, bounds, self.places)
         self.pictures['overlay'] = png(painted)
         self.words['overlay'] = f'overlay, strength {now.strength:.0%}', 'colour where the filter answers'
 

@@ -44,7 +44,7 @@ FACE_PARTS = (*REGIONS, OUTSIDE)  # what every cell is divided among
 def coverage(cells: int, pixels: int, sight: Sight | None = None) -> np.ndarray:
     "How much of each pixel belongs to each cell of a grid, as weights that average: (cells, pixels) float32, rows sum to 1. A cell covers as many pixels as its stride, around the middle of what it sees; without `sight` the cells divide the pixels evenly."
     width = pixels/cells if sight is None else sight.stride
-    starts = np.arange(cells)*width + (0 if sight is None else (sight.first + sight.last + 1 - width)/2)
+    starts = np.arange(cells)*width + (0 if sight is None else sight.middle - width/2)
     starts = starts.clip(1 - width, pixels - 1)[:, None]  # a cell that sees padding alone takes the nearest pixel
     covered = np.maximum(np.minimum(starts + width, np.arange(1, pixels + 1)) - np.maximum(starts, np.arange(pixels)), 0)
     return (covered/covered.sum(1, keepdims=True)).astype('float32')

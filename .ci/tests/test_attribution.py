@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from emotion_maps.activation_maps import convolutional_layers
-from emotion_maps.attribution import METHODS, attribute, resize_maps
+from emotion_maps.activation_maps import convolutional_layers, stretch_map
+from emotion_maps.attribution import METHODS, attribute
 from emotion_maps.backend import backend_name, import_keras
 
 OTHERS = {"grad-cam": ("gradcam", "Gradcam"), "grad-cam++": ("gradcam_plus_plus", "GradcamPlusPlus"), "layercam": ("layercam", "Layercam"),
@@ -90,7 +90,7 @@ def test_score_cam_differs_from_tf_keras_vis_in_the_stretching_only(images, monk
     found, due = ours("score-cam", model, images, "last"), theirs("score-cam", model, images, "last")
     assert np.abs(found - due).max() > 1e-4
     import tf_keras_vis.scorecam as scorecam
-    each_filter = lambda maps: np.stack([resize_maps(np.asarray(maps)[..., number], (24, 24)) for number in range(maps.shape[-1])], -1)
+    each_filter = lambda maps: np.stack([stretch_map(np.asarray(maps)[..., number], (24, 24)) for number in range(maps.shape[-1])], -1)
     monkeypatch.setattr(scorecam, "zoom", lambda maps, factor, **settings: each_filter(maps))
     np.testing.assert_allclose(found, theirs("score-cam", model, images, "last"), atol=1e-4, rtol=0)
 

@@ -246,14 +246,15 @@ HASH = """async image => { const bytes = await (await fetch(image.src)).arrayBuf
 def write_chapter(root, small_model, path, whole):
     """A copy of 06_browse that opens the small model, without its stored outputs; or only what a reader changes and looks at, from its parameters on."""
     found = nbformat.read(root / "nbs" / "06_browse.ipynb", 4)
-    begins = next(number for number, cell in enumerate(found.cells) if "parameters" in cell.metadata.get("tags", []))
-    if not whole:
-        imports = nbformat.v4.new_code_cell("from emotion_maps.browse import *\n" + next(cell.source for cell in found.cells if cell.source.startswith("#| hide\nimport")))
-        found.cells, begins = [imports, *found.cells[begins:]], 1
-    found.cells[begins].source = re.sub(r"^model = .*$", f"model = {str(small_model)!r}", found.cells[begins].source, flags=re.M)
     for cell in found.cells:
         if cell.cell_type == "code":
             cell.outputs = []
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source = re.sub(r"^model = .*$", f"model = {str(small_model)!r}", cell.source, flags=re.M)
+    if not whole:
+        begins = next(number for number, cell in enumerate(found.cells) if "parameters" in cell.metadata.get("tags", []))
+        imports = next(cell.source for cell in found.cells if cell.source.startswith("#| hide\nimport"))
+        found.cells = [nbformat.v4.new_code_cell("from emotion_maps.browse import *\n" + imports), *found.cells[begins:]]
     nbformat.write(found, path)
     return path
 
