@@ -6,12 +6,13 @@
 __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks', 'Recipe', 'usual_preset', 'recipe_from',
            'one_hot', 'with_faces', 'training_batches', 'validation_batches', 'twin_of', 'said_by', 'teaching',
            'orthogonalised', 'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state',
-           'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'measure', 'kept_scores', 'measure_normalizations',
-           'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate', 'save_model', 'versions', 'peak_memory',
-           'Trained', 'emotions_of', 'split_seed', 'split_fingerprint', 'is_of_its_faces', 'weights_fingerprint',
-           'file_fingerprint', 'require_model', 'manifest_beside', 'load_trained', 'run_fingerprint', 'faces_of',
-           'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels', 'teacher_names', 'train',
-           'curves_figure', 'told_in_commands', 'epochs_in_words', 'training_command', 'write_result', 'demo_training']
+           'filter_strengths', 'strongest_filters', 'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'measure',
+           'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate',
+           'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of', 'split_seed', 'split_fingerprint',
+           'is_of_its_faces', 'weights_fingerprint', 'file_fingerprint', 'require_model', 'manifest_beside',
+           'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces',
+           'with_shuffled_labels', 'teacher_names', 'train', 'curves_figure', 'told_in_commands', 'epochs_in_words',
+           'training_command', 'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -428,6 +429,53 @@ def load_state(path: Path, model: Any, callbacks: Sequence[Any] = ()) -> list[di
     except (KeyError, ValueError, TypeError) as error: raise ModelError(f'{path} is not the state of this training ({str(error)[:150]})', f'delete the folder {path.parent} and train again') from None
     return facts['history']
 
+# %% ../nbs/02_train.ipynb #9149cccb
+def _by_layer(weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    "The weights of each layer of a three_blocks: kernel, bias and, where a normalization comes after, its γ, β, mean and variance."
+    kernels = [number for number, weight in enumerate(weights) if weight.ndim > 1]
+    return [list(weights[first:end]) for first, end in zip(kernels, [*kernels[1:], len(weights)])]
+
+
+def filter_strengths(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """How much each filter or unit of a `three_blocks` tells the next layer: its standard deviation, |γ| (without a normalization the norm of its own weights), times the norm of the weights that read it (Li et al. 2017; Liu et al. 2017).
+
+    `weights`: float32 arrays as `get_weights` gives them; the strengths, float32 (filters,) of 0 or more, are of each convolutional and dense layer but the last."""
+    strengths = []
+    for (kernel, bias, *norm), (reader, *_) in zip(layers := _by_layer(weights), layers[1:]):
+        varies = np.abs(norm[0]) if norm else np.linalg.norm(kernel.reshape(-1, len(bias)), axis=0)
+        strengths.append(varies*np.linalg.norm(reader.reshape(-1, len(bias), reader.shape[-1]), axis=(0, 2)))
+    return strengths
+
+
+def strongest_filters(weights: Sequence[np.ndarray], sizes: Sequence[int], strengths: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+    """The weights of a network of the same layers, but of fewer filters: of each layer the strongest; what the others say in the mean, their β, goes into the biases of the next.
+
+    `weights`: float32 arrays as `get_weights` of a `three_blocks` gives them; `sizes`: how many filters or units to keep of each convolutional and dense layer but the last; `strengths`: of each of these layers (filters,), else `filter_strengths`."""
+    layers, narrow, kept, means = _by_layer(weights), [], np.arange(weights[0].shape[-2]), np.zeros(weights[0].shape[-2])
+    strengths = filter_strengths(weights) if strengths is None else strengths
+    for (kernel, bias, *norm), strength, size in zip(layers, [*strengths, np.zeros(len(weights[-1]))], [*sizes, len(weights[-1])], strict=True):
+        inputs = kernel.reshape(-1, len(means), len(bias))  # (places, inputs, filters)
+        silent = np.setdiff1d(np.arange(len(means)), kept)
+        bias = bias + np.einsum('pif,i->f', inputs[:, silent], means[silent])
+        strongest = np.sort(np.argsort(-strength, kind='stable')[:size])
+        narrow += [inputs[:, kept][..., strongest].reshape(*kernel.shape[:-2], -1, size), *(one[strongest] for one in (bias, *norm))]
+        kept, means = strongest, norm[1] if norm else np.zeros(len(bias))
+    return [one.astype('float32') for one in narrow]
+
+
+def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
+    "Give a model the weights to start from, or the strongest filters of a broader network. Raises `ModelError` for those of another shape."
+    wanted, given = [tuple(weight.shape) for weight in model.weights], [tuple(weight.shape) for weight in weights]
+    broader = [*map(len, wanted)] == [*map(len, given)] and all(had >= asked for pair in zip(given, wanted) for had, asked in zip(*pair))
+    if broader and wanted != given:
+        weights = strongest_filters(weights, [shape[-1] for shape in wanted if len(shape) > 1][:-1])
+        given = [weight.shape for weight in weights]
+    if wanted != given:
+        number = next((number for number, shapes in enumerate(zip(wanted, given)) if shapes[0] != shapes[1]), min(len(wanted), len(given)))
+        shapes = [str(shapes[number]) if number < len(shapes) else 'nothing' for shapes in (given, wanted)]
+        raise ModelError(f'The network to start from has another shape than this recipe: first in its array of weights number {number + 1}, {shapes[0]} where {shapes[1]} is wanted', 'give the convolutions and dense_norm that it was trained with, and no more filters and dense units, or leave out start')
+    model.set_weights(list(weights))
+
 # %% ../nbs/02_train.ipynb #e2e4476a
 def _require_room(path: str | Path, model: Any) -> None:
     "Raise `WritingError` when there is no room for a model's HDF5 file: a write that fails midway would leave the HDF5 library broken for the rest of the process."
@@ -502,15 +550,6 @@ def _keeper(folder: Path, batches: Any, callbacks: list[Any], history: list[dict
     return Keeper()
 
 # %% ../nbs/02_train.ipynb #f59f8cfd
-def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
-    wanted, given = [tuple(weight.shape) for weight in model.weights], [weight.shape for weight in weights]
-    if wanted != given:
-        number = next((number for number, shapes in enumerate(zip(wanted, given)) if shapes[0] != shapes[1]), min(len(wanted), len(given)))
-        shapes = [str(shapes[number]) if number < len(shapes) else 'nothing' for shapes in (given, wanted)]
-        raise ModelError(f'The network to start from has another shape than this recipe: first in its array of weights number {number + 1}, {shapes[0]} where {shapes[1]} is wanted', 'give the filters, convolutions, dense and dense_norm that it was trained with, or leave out start')
-    model.set_weights(list(weights))
-
-
 def _loss_and_metrics(recipe: Recipe, classes: int, hints: int) -> tuple[Any, list[Any]]:
     "What a training makes small and what it counts. Training targets may have hints behind the probabilities; those of validation have none."
     keras = import_keras()
@@ -1030,7 +1069,7 @@ def train(data: str = 'drawn', preset: str = '', seed: int = 0, precision: str =
           clean: str | Sequence[str] = '', probabilities: str | Path = '', train_faces: int | None = None, shuffle_labels: bool = False, callbacks: Sequence[Any] = (), processes: int = 1, **changes: Any) -> Trained:
     """Read faces, train a preset (with `changes`) on them, calibrate it, save model and manifest in `models` under `name`. Raises `DataError`, `ParameterError`, `MissingStepError`, `ModelError`, `WritingError`, `ProcessLostError`.
 
-    `start` is a trained model of the same shape whose weights to begin with, `teacher` one of any shape whose answers to learn along with the labels, or a list of several whose mean to learn: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them; networks that are to teach or to answer together are given one `seed_of_split`. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
+    `start` is a trained model whose weights to begin with, of the same shape or broader (then with its strongest filters), `teacher` one of any shape whose answers to learn along with the labels, or a list of several whose mean to learn: each the path of its file, or a `Trained`, such as a shipped one (chapter 02a). Give a start another seed than it had, or it sees the very same changed faces again. Which faces validate and which are held out to calibrate on is no matter of that seed: they are those of the start (else of the teacher), which has not learnt them; networks that are to teach or to answer together are given one `seed_of_split`. `calibration` is the share of the training faces that is held out, the same as the start's; where it is too few faces (under 100), all of them are trained on. `clean`: reasons for which chapter 01b leaves faces out; they are left out of what is trained on, and of nothing else; for doubtful labels it needs the `probabilities` of a network that had not learnt them. `train_faces`: learn from about so many of the training faces; `shuffle_labels`: with labels that say nothing, for a control (chapter 05c). `processes` train together when each of them calls this (see `start_processes`)."""
     start_processes(processes)
     require_seed(seed)
     drawn = is_drawn(data)
