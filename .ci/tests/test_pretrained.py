@@ -270,3 +270,28 @@ def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
     rows = {(*row["networks"], row["passes"]): row for row in bench.table(logs, labels, 0)}
     assert {key: row["accuracy"] for key, row in rows.items()} == {("default", 1): .5, ("default", 2): .75, ("other", 1): .75, ("other", 2): .75, ("default", "other", 2): .75, ("default", "other", 4): .75}
     assert (rows["other", 1]["only_this"], rows["other", 1]["only_default"]) == (2, 1) and rows["default", 2]["only_this"] == 1 and rows["default", 1]["p"] == 1
+
+
+def test_the_benchmark_of_narrower_networks_keeps_as_many_filters_as_it_says(root):
+    import pandas as pd
+
+    from emotion_maps.data import load_faces
+    from emotion_maps.train import filter_strengths, recipe_from, three_blocks
+
+    spec = importlib.util.spec_from_file_location("bench_narrower", root / ".ci" / "bench_narrower.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    recipe, faces = recipe_from("brief", filters=(8, 8, 16), convolutions=2, dense=(8, 4)), load_faces("drawn:70,7")
+    broad = three_blocks(**recipe.shape)
+    effects = bench.effects_of(pd.DataFrame({"layer": "block1_conv1", "filter": [*range(7, -1, -1)], "effect_sad": [0., -1, 2, -3, 4, -5, 6, -7], "effect_fear": 0.}), ["sad", "fear"])
+    np.testing.assert_allclose(effects["block1_conv1"], np.arange(7, -1, -1) / 2 ** .5)
+    layers = [layer.name for layer in broad.layers if layer.name.startswith("dense") and layer.name[-1].isdigit() or "_conv" in layer.name]
+    chosen_by = bench.choices(filter_strengths(broad.get_weights()), layers, effects)
+    assert [*chosen_by] == ["weights", "effect", "chance 0", "chance 1", "chance 2"]
+    made = {(what, share, chosen): bench.narrowed(broad, smaller, strengths, faces) for what, share, smaller in bench.narrower(recipe) for chosen, strengths in chosen_by.items() if share == 1 / 2}
+    assert len(made) == 10 and {model.count_params() for (what, *_), model in made.items() if what == "filters"} == {three_blocks((4, 4, 8), 2, dense=(8, 4)).count_params()}
+    first = {chosen: model.get_weights()[0] for (what, _, chosen), model in made.items() if what == "filters"}
+    np.testing.assert_array_equal(first["effect"], broad.get_weights()[0][..., :4])
+    assert not np.array_equal(first["chance 0"], first["chance 1"])
+    row = bench.row_of("filters", .5, recipe, "weights", broad, np.arange(10) < 7)
+    assert row["accuracy"] == .7 and row["interval"][0] < .7 < row["interval"][1] and row["parameters"] == broad.count_params()
