@@ -366,7 +366,7 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
 def _past(command: str, counted: Sequence[str] = ()) -> str:
     "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: networks whose minutes are told with its own."
     told, made = parameters_in(command), {file_made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
-    words = {'start': 'began with the weights of', 'teacher': 'learnt from the labels and from the answers of'}
+    words = {'start': 'began with weights of', 'teacher': 'learnt from the labels and from the answers of'}
     named = {role: [made.get(Path(one).name, Path(one).stem) for one in told[role].split(',')] for role in words if role in told}
     said = [f"{words[role]} {' and '.join(f'`{one}`' for one in ones)}" for role, ones in named.items()]
     apart = ', whose own training is not in its minutes'*any(one not in counted for ones in named.values() for one in ones)
