@@ -7,17 +7,20 @@ Three ways to choose the filters: the strongest by their weights (chapter 02), t
 """
 import argparse
 import sys
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from emotion_maps.ablation import read_effects
+from emotion_maps.activation_maps import convolutional_layers
 from emotion_maps.backend import backend_name
 from emotion_maps.core import EmotionMapsError, ParameterError, Progress, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
 from emotion_maps.recipes import open_pretrained
-from emotion_maps.train import Recipe, filter_strengths, is_of_its_faces, measure_normalizations, recipe_from, split_fingerprint, strongest_filters, three_blocks, versions
+from emotion_maps.train import filter_strengths, is_of_its_faces, measure_normalizations, recipe_from, split_fingerprint, strongest_filters, three_blocks, versions
 
 NETWORK = "default"
 SHARES = (7 / 8, 3 / 4, 5 / 8, 1 / 2)
@@ -30,16 +33,16 @@ def effects_of(effects, emotions):
 
 
 def choices(strengths, layers, effects):
-    """{how filters are chosen: strengths to choose by}: of the layers without a measured effect the weights decide."""
+    """{how filters are chosen: strengths to choose by}: of the layers without a measured effect the weights decide; `layers` names the first, the convolutional ones."""
     by_chance = {f"chance {seed}": [np.random.default_rng([seed, number]).random(len(one)) for number, one in enumerate(strengths)] for seed in SEEDS}
-    return {"weights": strengths, "effect": [effects.get(layer, strength) for layer, strength in zip(layers, strengths)]} | by_chance
+    return {"weights": strengths, "effect": [effects.get(layer, strength) for layer, strength in zip_longest(layers, strengths)]} | by_chance
 
 
 def narrower(recipe):
     """(what is fewer, the share that is kept, the recipe of such a network): the filters, then the units of the first dense layer."""
     fewer = [("filters", share, {"filters": tuple(int(share * count) for count in recipe.filters)}) for share in SHARES]
     fewer += [("units of the first dense layer", share, {"dense": (int(share * recipe.dense[0]), *recipe.dense[1:])}) for share in (1 / 2, 1 / 4)]
-    return [(what, share, Recipe(**{**vars(recipe), **change})) for what, share, change in fewer]
+    return [(what, share, replace(recipe, **change)) for what, share, change in fewer]
 
 
 def narrowed(model, recipe, strengths, faces):
@@ -62,9 +65,8 @@ def measure(given):
     if not is_of_its_faces(network.manifest, split):
         raise ParameterError(f"{NETWORK} was trained on other faces than {given.data} holds", "give the faces that it was trained on")
     recipe, faces, model = recipe_from("brief", **network.manifest["parameters"]), split.validation, network.model
-    layers = [f"block{block}_conv{step}" for block in range(1, len(recipe.filters) + 1) for step in range(1, recipe.convolutions + 1)] + [f"dense{number}" for number in range(1, len(recipe.dense) + 1)]
     effects = effects_of(read_effects("nbs/results/05b_ablation.parquet"), network.manifest["emotions"])
-    chosen_by = choices(filter_strengths(model.get_weights()), layers, effects)
+    chosen_by = choices(filter_strengths(model.get_weights()), convolutional_layers(model), effects)
 
     def right(one):
         return one.predict(model_input(faces.images), batch_size=256, verbose=0).argmax(1) == faces.labels

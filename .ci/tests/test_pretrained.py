@@ -257,10 +257,16 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
         retrain("default", "drawn", str(tmp_path))
 
 
+def benchmark(root, name):
+    """A script of `.ci` as a module."""
+    spec = importlib.util.spec_from_file_location(name, root / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
-    spec = importlib.util.spec_from_file_location("bench_views", root / ".ci" / "bench_views.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = benchmark(root, "bench_views")
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), "uint8")
     two, ten = bench.views_of(images, 0), bench.views_of(images, 3)
     assert [*two] == ["plain", "mirrored"] and len(ten) == 10 and np.array_equal(two["mirrored"], images[:, :, ::-1])
@@ -275,18 +281,16 @@ def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
 def test_the_benchmark_of_narrower_networks_keeps_as_many_filters_as_it_says(root):
     import pandas as pd
 
+    from emotion_maps.activation_maps import convolutional_layers
     from emotion_maps.data import load_faces
     from emotion_maps.train import filter_strengths, recipe_from, three_blocks
 
-    spec = importlib.util.spec_from_file_location("bench_narrower", root / ".ci" / "bench_narrower.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = benchmark(root, "bench_narrower")
     recipe, faces = recipe_from("brief", filters=(8, 8, 16), convolutions=2, dense=(8, 4)), load_faces("drawn:70,7")
     broad = three_blocks(**recipe.shape)
     effects = bench.effects_of(pd.DataFrame({"layer": "block1_conv1", "filter": [*range(7, -1, -1)], "effect_sad": [0., -1, 2, -3, 4, -5, 6, -7], "effect_fear": 0.}), ["sad", "fear"])
     np.testing.assert_allclose(effects["block1_conv1"], np.arange(7, -1, -1) / 2 ** .5)
-    layers = [layer.name for layer in broad.layers if layer.name.startswith("dense") and layer.name[-1].isdigit() or "_conv" in layer.name]
-    chosen_by = bench.choices(filter_strengths(broad.get_weights()), layers, effects)
+    chosen_by = bench.choices(filter_strengths(broad.get_weights()), convolutional_layers(broad), effects)
     assert [*chosen_by] == ["weights", "effect", "chance 0", "chance 1", "chance 2"]
     made = {(what, share, chosen): bench.narrowed(broad, smaller, strengths, faces) for what, share, smaller in bench.narrower(recipe) for chosen, strengths in chosen_by.items() if share == 1 / 2}
     assert len(made) == 10 and {model.count_params() for (what, *_), model in made.items() if what == "filters"} == {three_blocks((4, 4, 8), 2, dense=(8, 4)).count_params()}
