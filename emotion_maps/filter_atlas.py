@@ -6,11 +6,12 @@
 __all__ = ['FACE_PARTS', 'SAMPLE', 'RegionsOf', 'BINS_PER_OCTAVE', 'LOWEST', 'HIGHEST', 'BINS', 'COMPARED', 'ENRICHED',
            'FALSE_DISCOVERIES', 'DUPLICATE', 'ATLAS_NAME', 'MOST_FILTERS', 'SHOWN_MAPS', 'GRAY', 'BLUE', 'ORANGE',
            'GREEN', 'HELPS', 'HARMS', 'COLUMNS', 'ARRAYS', 'ABOUT', 'coverage', 'on_grid', 'parts_and_box', 'AtlasPlan',
-           'plan_atlas', 'histogram_bin', 'area_under_curve', 'curve_p_values', 'Best', 'best_of', 'FilterStatistics',
-           'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas', 'favourite_patches',
-           'middle_window', 'optimised_parts', 'favourites_picture', 'region_in_words', 'emotion_in_words',
-           'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces', 'save_statistics',
-           'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard', 'gather_in_shards']
+           'plan_atlas', 'octaves_of', 'histogram_bin', 'area_under_curve', 'curve_p_values', 'Best', 'best_of',
+           'FilterStatistics', 'shard_slice', 'gather', 'region_profile', 'FilterAtlas', 'finish_atlas',
+           'favourite_patches', 'middle_window', 'optimised_parts', 'favourites_picture', 'region_in_words',
+           'emotion_in_words', 'filter_card', 'regions_figure', 'summarise_atlas', 'summary_tables', 'regions_of_faces',
+           'save_statistics', 'load_statistics', 'merge_statistics', 'AtlasTask', 'atlas_task', 'gather_shard',
+           'gather_in_shards']
 
 # %% ../nbs/05_filter_atlas.ipynb #b5ed5b9c
 import json
@@ -134,14 +135,20 @@ def plan_atlas(model: 'keras.Model', images: np.ndarray, regions_of: RegionsOf, 
     return AtlasPlan(names, {name: np.maximum(values.min(0), 0).astype('float32') for name, values in highest.items()}, share)
 
 # %% ../nbs/05_filter_atlas.ipynb #d8adb4a0
-BINS_PER_OCTAVE, LOWEST, HIGHEST = 32, -14, 12  # of the histograms: from 2**-14 to 2**12, below and above in the end bins
+BINS_PER_OCTAVE, LOWEST, HIGHEST = 32, -20, 7  # of the histograms: from 2**-20 to 2**7 times about a filter's threshold, below and above in the end bins
 BINS = (HIGHEST - LOWEST)*BINS_PER_OCTAVE + 2
 
 
-def histogram_bin(values: np.ndarray) -> np.ndarray:
-    "Which of the fixed bins, a thirty-second of a doubling wide, each value falls into: bin 0 is everything below the lowest, zero included. Same shape, int64."
+def octaves_of(thresholds: np.ndarray) -> np.ndarray:
+    "The doublings, (f,) int, by which the bins of filters with these thresholds (f,) lie higher than those about 1, so that activations of any size find theirs; for a filter without a threshold those of its layer's highest."
+    highest = thresholds.max(initial=0)
+    return np.rint(np.log2(np.where(thresholds > 0, thresholds, highest or 1))).astype(int)
+
+
+def histogram_bin(values: np.ndarray, octaves: int | np.ndarray = 0) -> np.ndarray:
+    "Which of the bins, a thirty-second of a doubling wide, each value falls into, where they lie so many `octaves` higher: bin 0 is everything below the lowest, zero included. Same shape, int64."
     with np.errstate(divide='ignore'): logarithm = np.log2(np.maximum(values, 0, dtype='float64'))
-    return np.clip(np.floor((logarithm - LOWEST)*BINS_PER_OCTAVE) + 1, 0, BINS - 1).astype('int64')
+    return np.clip(np.floor((logarithm - octaves - LOWEST)*BINS_PER_OCTAVE) + 1, 0, BINS - 1).astype('int64')
 
 
 def area_under_curve(counts: np.ndarray) -> np.ndarray:
@@ -193,11 +200,11 @@ class FilterStatistics:
         return FilterStatistics(sums, self.counts + other.counts, _best_of_both(self.best, other.best))
 
 # %% ../nbs/05_filter_atlas.ipynb #023049dc
-def _add_batch(so_far: FilterStatistics | None, found: dict[str, np.ndarray], numbers: np.ndarray, labels: np.ndarray, first: np.ndarray, classes: int, favourites: int) -> FilterStatistics:
+def _add_batch(so_far: FilterStatistics | None, found: dict[str, np.ndarray], octaves: np.ndarray, numbers: np.ndarray, labels: np.ndarray, first: np.ndarray, classes: int, favourites: int) -> FilterStatistics:
     "The statistics of one layer so far (None: no batch yet) with one batch of faces added, in place: the counts are too large to be made anew for each. Faces that are not the `first` of their kind (n,) are no favourites."
     pooled, filters = found.pop('pooled').astype('float64'), found['peak'].shape[1]
     counts = np.zeros((filters, classes, BINS), 'int32') if so_far is None else so_far.counts
-    np.add.at(counts, (np.arange(filters), labels[:, None], histogram_bin(pooled)), 1)
+    np.add.at(counts, (np.arange(filters), labels[:, None], histogram_bin(pooled, octaves)), 1)
     members = labels[:, None] == np.arange(classes)
     peaks = found.pop('peak').T
     sums = {name: value.astype('float64') for name, value in found.items()} | {'pooled_by_emotion': pooled.T @ members, 'faces': np.array(float(len(numbers)))}
@@ -253,7 +260,7 @@ def gather(model: 'keras.Model', faces: Any, regions_of: RegionsOf, plan: AtlasP
             areas = {grid: np.einsum('npqr,n->r', given[..., :-1], trusted)*(IMAGE_SIZE**2/math.prod(grid[:2])) for grid, given in parts.items()}
             for name, sums in found.items():
                 sums = {kind: to_numpy(value) for kind, value in sums.items()} | {'area': areas[cells[name]], 'compared': np.array(min(of_batch, len(chosen)))}
-                gathered[name] = _add_batch(gathered.get(name), sums, chosen, faces.labels[chosen], originals[chosen], len(faces.emotions), favourites)
+                gathered[name] = _add_batch(gathered.get(name), sums, octaves_of(plan.thresholds[name]), chosen, faces.labels[chosen], originals[chosen], len(faces.emotions), favourites)
             bar.advance(len(chosen))
     return gathered
 
