@@ -467,6 +467,8 @@ def _begin_with(model: Any, weights: Sequence[np.ndarray]) -> None:
     "Give a model the weights to start from, or the strongest filters of a broader network. Raises `ModelError` for those of another shape."
     wanted, given = [tuple(weight.shape) for weight in model.weights], [tuple(weight.shape) for weight in weights]
     broader = [*map(len, wanted)] == [*map(len, given)] and all(had >= asked for pair in zip(given, wanted) for had, asked in zip(*pair))
+    kernels = [shape for shape in given if len(shape) > 1]
+    broader = broader and all(reader[-2] % kernel[-1] == 0 for kernel, reader in zip(kernels, kernels[1:]))
     if broader and wanted != given:
         weights = strongest_filters(weights, [shape[-1] for shape in wanted if len(shape) > 1][:-1])
         given = [weight.shape for weight in weights]
