@@ -40,8 +40,9 @@ def test_results_of_the_other_networks_are_of_those_shipped(root):
     kept, known = about("apart"), fingerprints(weights / "apart.npz")
     assert "03_apart.json" in kept
     assert {file: mark for file, mark in kept.items() if mark not in known} == {}
-    for name, mark in notes(RESULTS / "02a_views.json")["networks"].items():
-        assert mark == hashlib.sha256((weights / f"{name}.npz").read_bytes()).hexdigest(), name
+    for result in ("02a_views.json", "05b_narrower.json"):
+        for name, mark in notes(RESULTS / result)["networks"].items():
+            assert mark == hashlib.sha256((weights / f"{name}.npz").read_bytes()).hexdigest(), (result, name)
 
 
 @pytest.fixture
