@@ -7,11 +7,12 @@ INSTALLED := $(VENV)/.installed
 DEMO := $(CURDIR)/$(VENV)/demo
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c .ci/pytest.ini
 
-.PHONY: help install run retrain demo test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
+.PHONY: help install run retrain remeasure demo test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
 	@echo 'make retrain [NAME=default|apart|champion] DATA=path   the trainings that led to a shipped network, one after another: hours, under torch (pip install torch)'
+	@echo 'make remeasure DATA=path   after shipping other weights: what nbs/results says of them, by the commands kept there: hours'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'
 	@echo 'make fuzz [SECONDS=n] [SEED=n]   hostile inputs: damaged pictures, archives, tables, model files'
@@ -31,6 +32,9 @@ run: install
 
 retrain: install
 	@$(if $(DATA),,$(error say which data: make retrain DATA=path/to/fer2013.zip))$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"
+
+remeasure: install
+	@$(if $(DATA),,$(error say which data: make remeasure DATA=path/to/fer2013.zip))$(BIN)/python .ci/remeasure.py "$(DATA)"
 
 # The tiny network that tests of chapters look at is trained once for all of them.
 demo: install

@@ -244,27 +244,18 @@ def trials(folder: str | Path | None = None) -> Any:
 
 # %% ../nbs/02a_recipes.ipynb #b3bb8169
 def _apart(points: Sequence[tuple[float, float]], near: float, least: float) -> list[float]:
-    "The heights of points (x, y), moved up where needed so that labels of points closer than `near` in x lie `least` apart."
-    moved: dict[int, float] = {}
-    for number in sorted(range(len(points)), key=lambda number: points[number][1]):
-        below = [height for other, height in moved.items() if abs(points[other][0] - points[number][0]) < near]
-        moved[number] = max(points[number][1], max(below, default=0) + least)
-    return [moved[number] for number in range(len(points))]
+    "The heights of points (x, y), moved as little as can be (least squares) so that labels of points whose neighbours in x are closer than `near` lie `least` apart."
+    from sklearn.isotonic import isotonic_regression
+    heights = np.array([y for _, y in points], 'float64')
+    along = np.argsort([x for x, _ in points], kind='stable')
+    for group in np.split(along, np.flatnonzero(np.diff([points[number][0] for number in along]) >= near) + 1):
+        upward, steps = group[np.argsort(heights[group], kind='stable')], least*np.arange(len(group))
+        if len(group): heights[upward] = isotonic_regression(heights[upward] - steps) + steps
+    return heights.tolist()
 
 
-def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None = None) -> Any:
-    "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, and at the right edge that of means of networks: a matplotlib figure."
-    import matplotlib.pyplot as plt
-    folder = Path(folder) if folder else place('nbs')/'results'
-    runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
-    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
-    trained = [name for name, run in runs.items() if run.get('history')]
-    colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
-    runs = {name: run for name, run in runs.items() if not names or name in names}
-    colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
-    figure, axes = plt.subplots(figsize=(9, 6), layout='constrained')
-    axes.set_yscale('function', functions=(lambda value: np.where(value < .55, .55 - (.55 - value)/8, value), lambda height: np.where(height < .55, .55 - (.55 - height)*8, height)))
-    axes.set(xlabel='epoch', ylabel='accuracy (drawn closer below 0.55)', ylim=(.2, .88), yticks=(.25, .4, .55, .6, .65, .7, .75, .8, .85), title='Validation (lines), training with augmentation and dropout (dots), means of networks (diamonds)')
+def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, Any], inches: float, tall: float) -> None:
+    "Lines of trainings, dotted on training faces, and behind them diamonds of means, named without overlap on axes some `inches` wide and `tall` in accuracy."
     ends = {}
     for name, run in runs.items():
         if history := run.get('history'):
@@ -272,16 +263,42 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
             axes.plot(epochs, [epoch['val_accuracy'] for epoch in history], color=colors[name])
             axes.plot(epochs, [epoch['accuracy'] for epoch in history], color=colors[name], linestyle=':', linewidth=1, alpha=.5)
             ends[name] = epochs[-1], history[-1]['val_accuracy']
-    edge = max([end for end, _ in ends.values()], default=0) + 9
-    means = {name: (edge, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
+    last = max([end for end, _ in ends.values()], default=0)
+    means = {name: (1.35*last + 1, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
     if means: axes.scatter(*zip(*means.values()), marker='D', s=26, color=[colors[name] for name in means], zorder=3)
+    wide = (1.35*last + 1)/(1 - 1.3/inches)  # room for a label behind the last one
     for points in (ends, means):
-        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], 11, .0105)):
-            axes.annotate(name, (x, y), (x + 1.2, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .9, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
-    axes.set_xlim(0, edge + 12*bool(means))
-    axes.set_xticks(range(0, max(edge - 8, 1), 10))  # means have no epoch
+        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], wide/inches, .027*tall)):
+            axes.annotate(name, (x, y), (x + .02*wide, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .8, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
+    axes.set_xlim(0, wide if means else max(last, 1)*(1 + 1.3/inches))
+    axes.set_xticks(range(0, last + 1, 10 if last > 30 else 5))  # means have no epoch
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(alpha=.25)
+
+
+def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None = None) -> Any:
+    "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, those that went on from another network beside the others, and the accuracy of means of networks: a matplotlib figure."
+    import matplotlib.pyplot as plt
+    folder = Path(folder) if folder else place('nbs')/'results'
+    runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
+    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
+    trained = [name for name, run in runs.items() if run.get('history')]
+    colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
+    colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
+    runs = {name: run for name, run in runs.items() if not names or name in names}
+    later = {name: run for name, run in runs.items() if 'members' in run or ' -p start ' in run.get('command', '')}
+    fresh = {name: run for name, run in runs.items() if name not in later}
+    panels = [(title, some, inches) for title, some, inches in (('From fresh weights', fresh, 5.), ('Going on from a network', later, 3.9)) if some]
+    figure, places = plt.subplots(1, max(len(panels), 1), figsize=(9.6 if len(panels) > 1 else 8.4, 5.4), width_ratios=[inches for *_, inches in panels] or None, layout='constrained', squeeze=False)
+    for axes, (title, some, inches) in zip(places[0], panels):
+        least = min(epoch[name] for run in some.values() for epoch in run.get('history') or [{'accuracy': 1., 'val_accuracy': 1.}] for name in ('accuracy', 'val_accuracy'))
+        if least < .55:
+            axes.set_yscale('function', functions=(lambda value: np.where(value < .55, .55 - (.55 - value)/8, value), lambda height: np.where(height < .55, .55 - (.55 - height)*8, height)))
+            axes.set(ylim=(.2, .88), yticks=(.25, .4, .55, .6, .65, .7, .75, .8, .85), ylabel='accuracy (drawn closer below 0.55)')
+        else: axes.set(ylim=(.6, .78), ylabel='accuracy')
+        axes.set(xlabel='epoch', title=title)
+        _draw_trials(axes, some, colors, inches if len(panels) > 1 else 7.4, .37 if least < .55 else .18)
+    figure.suptitle(f"Validation (lines), training with augmentation and dropout (dots){', means of networks (diamonds)'*any('members' in run for run in later.values())}")
     plt.close(figure)
     return figure
 

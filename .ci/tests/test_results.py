@@ -1,6 +1,8 @@
 """The kept results are about the networks that are shipped: new weights cannot leave old numbers behind."""
 import hashlib
+import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,54 @@ def test_one_other_weight_is_seen_in_every_result(shipped, tmp_path):
     weights["weight001"] = weights["weight001"] + np.eye(1, len(weights["weight001"]), dtype="float16")[0]
     np.savez_compressed(tmp_path / "default.npz", **weights)
     assert not fingerprints(tmp_path / "default.npz") & set(about("default").values())
+
+
+@pytest.fixture
+def remeasuring(root):
+    spec = importlib.util.spec_from_file_location("remeasure", root / ".ci" / "remeasure.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_results_of_other_weights_are_measured_again_in_an_order_that_runs(remeasuring, tmp_path):
+    assert remeasuring.stale_results(RESULTS) == []
+    shutil.copytree(RESULTS, tmp_path / "results")
+    for name, key in (("03_champion.json", "model_fingerprint"), ("05_filter_atlas.json", "model_fingerprint"), ("05c_answer.json", "model_fingerprint"), ("05b_narrower.json", "networks")):
+        path = tmp_path / "results" / name
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps(said | {key: {"default": "another"} if key == "networks" else "another"}))
+    steps = remeasuring.stale_results(tmp_path / "results")
+    assert [(step.name, step.after) for step in steps] == [("05_filter_atlas.json", ""), ("05b_narrower.json", ""), ("05c_answer.json", "05_filter_atlas.json"), ("03_champion.json", "")]
+
+
+def test_a_step_keeps_its_result_where_it_was(remeasuring):
+    from emotion_maps.core import MissingStepError
+
+    atlas = remeasuring.Step("05_filter_atlas.json", "papermill nbs/05_filter_atlas.ipynb out.ipynb -p data fer2013.zip")
+    environment, words = remeasuring.ready_to_run(atlas, "/faces/fer.zip", "/tmp/run.ipynb")
+    assert environment == {"KERAS_BACKEND": "tensorflow"} and words[3:] == ["nbs/05_filter_atlas.ipynb", "/tmp/run.ipynb", "-p", "data", "/faces/fer.zip", "-p", "result_file", "nbs/results/05_filter_atlas.json"]
+    champion = remeasuring.Step("champion.json", "papermill nbs/02a_recipes.ipynb out.ipynb -p mirror apart,default -p ship_as champion")
+    assert "result_file" not in remeasuring.ready_to_run(champion, "fer.zip", "run.ipynb")[1]
+    views = remeasuring.Step("02a_views.json", "KERAS_BACKEND=jax python .ci/bench_views.py fer2013.zip --shift 2")
+    assert remeasuring.ready_to_run(views, "fer.zip", "")[0] == {"KERAS_BACKEND": "jax"} and remeasuring.ready_to_run(views, "fer.zip", "")[1][1:] == [".ci/bench_views.py", "fer.zip", "--shift", "2", "--result", "nbs/results/02a_views.json"]
+    with pytest.raises(MissingStepError, match="lost.keras"):
+        remeasuring.ready_to_run(atlas._replace(command=f"{atlas.command} -p control models/lost.keras"), "fer.zip", "")
+
+
+def test_what_waits_is_run_after_and_a_failure_ends_it(remeasuring, monkeypatch, capsys):
+    from emotion_maps.core import ModelError
+
+    steps, ran = [remeasuring.Step("second.json", "python b", "first.json"), remeasuring.Step("first.json", "python a"), remeasuring.Step("lost.json", "python c --more models/lost.keras")], []
+    monkeypatch.setattr(remeasuring, "stale_results", lambda results: steps)
+    monkeypatch.setattr(remeasuring, "measure", lambda step, data, threads: ran.append(step.name) or 1.5)
+    remeasuring.remeasure("fer.zip", 2)
+    said = capsys.readouterr().out
+    assert ran == ["first.json", "second.json"] and "2/2 second.json: 1.5 minutes" in said and "left: lost.json" in said
+
+    def broken(step, data, threads):
+        raise ModelError(f"{step.name} broke", "mend it")
+
+    monkeypatch.setattr(remeasuring, "measure", broken)
+    with pytest.raises(ModelError, match="first.json broke"):
+        remeasuring.remeasure("fer.zip", 2)
