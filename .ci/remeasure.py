@@ -32,16 +32,19 @@ class Step(NamedTuple):
     after: str = ""
 
 
+def fingerprints(path: Path) -> set[str]:
+    """How results know shipped weights: by their file, as chapters 03 and 04c, or as Keras has them, as chapter 05 and those that build on it."""
+    with np.load(path, allow_pickle=False) as arrays:
+        weights = [arrays[key].astype("float32") for key in sorted(arrays.files)]
+    return {fingerprint(np.fromfile(path, "uint8")), fingerprint(*weights)}
+
+
 def marks(name: str) -> set[str]:
-    """How results know a shipped network: by its file's fingerprint or SHA-256, or by its weights as Keras has them; nothing for one whose members have changed."""
+    """How results know a shipped network: by its fingerprints, or by its file's SHA-256; nothing for one whose members have changed."""
     described = describe_model(name)
-    if outdated_members(name):
-        return set()
-    known = {file_fingerprint(described), hashlib.sha256(described.path.read_bytes()).hexdigest()}
-    if described.path.suffix == ".npz":
-        with np.load(described.path, allow_pickle=False) as arrays:
-            known.add(fingerprint(*(arrays[key].astype("float32") for key in sorted(arrays.files))))
-    return known
+    if "mirror" in described.manifest:
+        return set() if outdated_members(name) else {file_fingerprint(described)}
+    return fingerprints(described.path) | {hashlib.sha256(described.path.read_bytes()).hexdigest()}
 
 
 def notes(path: Path) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def ready_to_run(step: Step, data: str, notebook: str, results: str = "nbs/resul
             raise MissingStepError(f"{step.name} is measured with {file}, which is not there", "train it first, by its command in the chapters")
     if words[0] == "papermill":
         words[2] = notebook
-        told = ["-p", "result_file", f"{results}/{step.name}"] * (f"-p ship_as {Path(step.name).stem}" not in step.command and "result_file" not in words)
+        told = ["-p", "result_file", f"{results}/{step.name}"] * (not {"ship_as", "result_file"} & {*words})
         return environment, [sys.executable, "-m", "papermill", *words[1:], *told]
     return environment, [sys.executable, *words[1:], *["--result", f"{results}/{step.name}"] * ("--result" not in words)]
 

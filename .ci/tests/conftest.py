@@ -1,4 +1,5 @@
 """What the tests share: the project's root, a small trained model, FER2013 when its path is given."""
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,18 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def root():
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def script():
+    """A function that gives a script of `.ci`, by its name, as a module."""
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 """The shipped networks: whole, scored with the very file, as good as their card says, and made again by the commands that are kept."""
-import importlib.util
 import json
 import shlex
 from pathlib import Path
@@ -267,16 +266,8 @@ def test_retrain_runs_the_chain_and_goes_on_after_a_failure(root, tmp_path, monk
         retrain("default", "drawn", str(tmp_path))
 
 
-def benchmark(root, name):
-    """A script of `.ci` as a module."""
-    spec = importlib.util.spec_from_file_location(name, root / ".ci" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
-    bench = benchmark(root, "bench_views")
+def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(script):
+    bench = script("bench_views")
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), "uint8")
     two, ten = bench.views_of(images, 0), bench.views_of(images, 3)
     assert [*two] == ["plain", "mirrored"] and len(ten) == 10 and np.array_equal(two["mirrored"], images[:, :, ::-1])
@@ -288,14 +279,14 @@ def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(root):
     assert (rows["other", 1]["only_this"], rows["other", 1]["only_default"]) == (2, 1) and rows["default", 2]["only_this"] == 1 and rows["default", 1]["p"] == 1
 
 
-def test_the_benchmark_of_narrower_networks_keeps_as_many_filters_as_it_says(root):
+def test_the_benchmark_of_narrower_networks_keeps_as_many_filters_as_it_says(script):
     import pandas as pd
 
     from emotion_maps.activation_maps import convolutional_layers
     from emotion_maps.data import load_faces
     from emotion_maps.train import filter_strengths, recipe_from, three_blocks
 
-    bench = benchmark(root, "bench_narrower")
+    bench = script("bench_narrower")
     recipe, faces = recipe_from("brief", filters=(8, 8, 16), convolutions=2, dense=(8, 4)), load_faces("drawn:70,7")
     broad = three_blocks(**recipe.shape)
     effects = bench.effects_of(pd.DataFrame({"layer": "block1_conv1", "filter": [*range(7, -1, -1)], "effect_sad": [0., -1, 2, -3, 4, -5, 6, -7], "effect_fear": 0.}), ["sad", "fear"])
