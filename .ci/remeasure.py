@@ -21,7 +21,6 @@ from emotion_maps.recipes import describe_model, outdated_members, pretrained_na
 from emotion_maps.train import file_fingerprint
 
 AFTER = {"05a_optimised_images.json": "05_filter_atlas.json", "05b_ablation.parquet": "05_filter_atlas.json", "05c_answer.json": "05_filter_atlas.json", "05b_narrower.json": "05b_ablation.parquet"}  # what a result is measured with
-SHORT = ("03_", "02a_", "04c_")  # these wait for nothing, and nothing waits for them
 
 
 class Step(NamedTuple):
@@ -54,7 +53,7 @@ def notes(path: Path) -> dict[str, Any]:
 
 
 def stale_results(results: Path) -> list[Step]:
-    """The results of other weights than those shipped, those first that others wait for; and before its scores, a network of several whose members have changed."""
+    """The results of other weights than those shipped, first those that wait for one another; and before its scores, a network of several whose members have changed."""
     known, steps = {name: marks(name) for name in pretrained_names()}, []
     for path in sorted(path for path in results.iterdir() if path.suffix in (".json", ".parquet")):
         said = notes(path)
@@ -68,7 +67,9 @@ def stale_results(results: Path) -> list[Step]:
             steps.append(Step(before, describe_model(outdated[0]).manifest["command"]))
         steps.append(Step(path.name, said["command"], before))
     there = {step.name for step in steps}
-    return sorted((step._replace(after=step.after if step.after in there else "") for step in steps), key=lambda step: step.name.startswith(SHORT))
+    steps = [step._replace(after=step.after if step.after in there else "") for step in steps]
+    chains = {name for step in steps if step.after for name in (step.name, step.after)}
+    return sorted(steps, key=lambda step: step.name not in chains)
 
 
 def ready_to_run(step: Step, data: str, notebook: str, results: str = "nbs/results") -> tuple[dict[str, str], list[str]]:
@@ -98,8 +99,8 @@ def measure(step: Step, data: str, threads: int) -> float:
 
 
 def remeasure(data: str, jobs: int = 2) -> None:
-    """Run all stale results' commands, `jobs` at a time. Raises as `measure`, when those under way have ended."""
-    waiting, running, done, failed = [*stale_results(place("nbs") / "results")], {}, [], []
+    """Run all stale results' commands, `jobs` at a time; what waits for one that failed is left. Raises as `measure`, once all others have ended."""
+    waiting, running, done, failed = [*stale_results(place("nbs") / "results")], {}, [], {}
     for step in list(waiting):
         try:
             ready_to_run(step, data, "out.ipynb")
@@ -108,21 +109,26 @@ def remeasure(data: str, jobs: int = 2) -> None:
             waiting.remove(step)
     count, began = len(waiting), time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
-        while running or waiting and not failed:
-            under_way = {step.name for step in (*waiting, *running.values())}
-            for step in [step for step in waiting if step.after not in under_way][: jobs - len(running)] if not failed else []:
+        while True:
+            not_there = {step.name for step in (*waiting, *running.values())} | failed.keys()
+            for step in [step for step in waiting if step.after not in not_there][: jobs - len(running)]:
                 waiting.remove(step)
                 running[pool.submit(measure, step, data, max((os.cpu_count() or 1) // jobs, 1))] = step
+            if not running:
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step = running.pop(future)
                 if error := future.exception():
-                    failed.append(error)
+                    failed[step.name] = error
+                    print(f"failed: {error}", flush=True)
                     continue
                 done.append(step.name)
                 left = (time.monotonic() - began) / len(done) * (count - len(done)) / 60
                 print(f"{len(done)}/{count} {step.name}: {future.result():.1f} minutes; about {left:.0f} minutes left", flush=True)
-    if failed:
-        raise failed[0]
+    for step in waiting:
+        print(f"left: {step.name}, which waits for {step.after}", flush=True)
+    for error in failed.values():
+        raise error
     print("All results are of the shipped weights. Next: make notebooks, and read what the chapters say of the figures." if count else "All results were of the shipped weights already.")
 
 

@@ -65,7 +65,7 @@ def test_results_of_other_weights_are_measured_again_in_an_order_that_runs(remea
         said = json.loads(path.read_text())
         path.write_text(json.dumps(said | {key: {"default": "another"} if key == "networks" else "another"}))
     steps = remeasuring.stale_results(tmp_path / "results")
-    assert [(step.name, step.after) for step in steps] == [("05_filter_atlas.json", ""), ("05b_narrower.json", ""), ("05c_answer.json", "05_filter_atlas.json"), ("03_champion.json", "")]
+    assert [(step.name, step.after) for step in steps] == [("05_filter_atlas.json", ""), ("05c_answer.json", "05_filter_atlas.json"), ("03_champion.json", ""), ("05b_narrower.json", "")]
 
 
 def test_a_step_keeps_its_result_where_it_was(remeasuring):
@@ -82,7 +82,7 @@ def test_a_step_keeps_its_result_where_it_was(remeasuring):
         remeasuring.ready_to_run(atlas._replace(command=f"{atlas.command} -p control models/lost.keras"), "fer.zip", "")
 
 
-def test_what_waits_is_run_after_and_a_failure_ends_it(remeasuring, monkeypatch, capsys):
+def test_what_waits_is_run_after_and_a_failure_stops_only_what_waits_for_it(remeasuring, monkeypatch, capsys):
     from emotion_maps.core import ModelError
 
     steps, ran = [remeasuring.Step("second.json", "python b", "first.json"), remeasuring.Step("first.json", "python a"), remeasuring.Step("lost.json", "python c --more models/lost.keras")], []
@@ -93,8 +93,13 @@ def test_what_waits_is_run_after_and_a_failure_ends_it(remeasuring, monkeypatch,
     assert ran == ["first.json", "second.json"] and "2/2 second.json: 1.5 minutes" in said and "left: lost.json" in said
 
     def broken(step, data, threads):
-        raise ModelError(f"{step.name} broke", "mend it")
+        if step.name == "first.json":
+            raise ModelError("first.json broke", "mend it")
+        return ran.append(step.name) or 1.5
 
+    steps, ran[:] = [*steps[:2], remeasuring.Step("third.json", "python d", "second.json"), remeasuring.Step("other.json", "python e")], []
     monkeypatch.setattr(remeasuring, "measure", broken)
     with pytest.raises(ModelError, match="first.json broke"):
-        remeasuring.remeasure("fer.zip", 2)
+        remeasuring.remeasure("fer.zip", 1)
+    said = capsys.readouterr().out
+    assert ran == ["other.json"] and "failed: first.json broke" in said and all(f"left: {name}.json, which waits" in said for name in ("second", "third"))
