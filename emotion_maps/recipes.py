@@ -11,7 +11,7 @@ __all__ = ['USES', 'weights_folder', 'pretrained_names', 'ship', 'weights_size',
 # %% ../nbs/02a_recipes.ipynb #d90396e1
 import hashlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -380,20 +380,34 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
     return f"{_COUNTS.get(blocks := len(recipe['filters']), blocks)} blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
 
 
-def _past(command: str, counted: Sequence[str] = ()) -> str:
-    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: networks whose minutes are told with its own."
-    told, made = parameters_in(command), {file_made_by(manifest['command']): name for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))}
-    words = {'start': 'began with weights of', 'teacher': 'learnt from the labels and from the answers of'}
-    named = {role: [made.get(Path(one).name, Path(one).stem) for one in told[role].split(',')] for role in words if role in told}
-    said = [f"{words[role]} {' and '.join(f'`{one}`' for one in ones)}" for role, ones in named.items()]
-    apart = ', whose own training is not in its minutes'*any(one not in counted for ones in named.values() for one in ones)
+def _files_of(network: Mapping[str, Any]) -> set[str]:
+    "The names of the .keras files of a network and of all that it is the mean of."
+    return {file_made_by(network['command'])}.union(*map(_files_of, network.get('members', ())))
+
+
+def _named(file: str) -> str:
+    "A network as the shipped one that it is or went into, if there is one."
+    for manifest in (_manifest(name, weights_folder()) for name in pretrained_names()):
+        if 'mirror' in manifest: continue
+        if Path(file).name in (manifest['name'], file_made_by(manifest['command'])): return f"`{manifest['name']}`"
+        if Path(file).name in _files_of(manifest): return f"`{Path(file).stem}` (which went into `{manifest['name']}`)"
+    return f'`{Path(file).stem}`'
+
+
+def _past(command: str, counted: Collection[str] = ()) -> str:
+    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: the names or files of networks whose minutes are told with its own."
+    told, words = parameters_in(command), {'start': 'began with weights of', 'teacher': 'learnt from the labels and from the answers of'}
+    taken = {role: told[role].split(',') for role in words if role in told}
+    said = [f"{words[role]} {' and '.join(map(_named, ones))}" for role, ones in taken.items()]
+    apart = ', whose own training is not in its minutes'*any(Path(one).name not in counted for ones in taken.values() for one in ones)
     return f" It {' and '.join(said)}{apart}." if said else ''
 
 
 def _mirrored_in_words(manifest: Mapping[str, Any]) -> tuple[str, str]:
     "What networks shipped with a mirror are, and what PublicTest chose of them."
     mirror, count = manifest['mirror'], passes(manifest)
-    shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'], [*mirror['of']])}".rstrip('.') for member in manifest['members'])
+    counted = {*mirror['of']}.union(*map(_files_of, manifest['members']))
+    shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'], counted)}".rstrip('.') for member in manifest['members'])
     moved = f", and both moved by {mirror['shift']} pixels up, down, left and right" if mirror.get('shift') else ''
     many = _COUNTS.get(count, count)
     network = f"{shapes}. {'Each' if len(mirror['of']) > 1 else 'The'} network sees the face and its mirror image{moved}; the {many} answers are averaged, so a face takes {many} forward passes. The weights take {weights_size(manifest['name'])/1e6:.1f} MB."
@@ -410,7 +424,9 @@ def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> 
     commands = _commands(manifest)
     count, begun, taught = len(commands), *(sum(role in parameters_in(command) for command in commands) for role in ('start', 'teacher'))
     network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
-    network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of another network too'*bool(taught) + '.'
+    outside = sorted({_named(file) for command in commands for file in parameters_in(command).get('teacher', '').split(',') if file and Path(file).name not in _files_of(manifest)})
+    network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of other networks too'*bool(taught) + '.'
+    if outside: network += f" Among the teachers {'is' if len(outside) == 1 else 'are'} {' and '.join(outside)}, whose own training is not in its minutes."
     of = manifest.get('chosen_from')
     return network, f'the epochs, the recipes and the weights of this mean (the best of {_COUNTS.get(of, of)})' if of else 'the epochs and the recipes'
 
