@@ -5,8 +5,6 @@ It also needs `pip install opencv-python-headless==4.14.*`, which nothing else h
 """
 import argparse
 import importlib.metadata
-import resource
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from emotion_maps.evaluate import predict
 from emotion_maps.face_regions import find_landmarks, read_landmarks
 from emotion_maps.photo import FER2013_MIDDLE, FoundFace, crop_face, detect_with_mtcnn, find_faces, five_of, five_points
 from emotion_maps.recipes import open_model
+from emotion_maps.train import peak_memory
 
 HEIGHT, WIDTH = 480, 640
 CONDITIONS = {"upright, 32 px": (32, 0), "upright, 48 px": (48, 0), "upright, 96 px": (96, 0), "upright, 160 px": (160, 0),
@@ -121,11 +120,6 @@ def install_mb(packages):
     return sum(sizes) / 1e6
 
 
-def peak():
-    """The most memory that this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-
-
 def crop_facts(points):
     """How faces with landmarks (n, 68, 2) lie in their images."""
     middle, size, angle = five_points(five_of(points))
@@ -179,10 +173,10 @@ def main():
     finders, first = {}, background("noise", np.random.default_rng(0)).astype("uint8")[..., None].repeat(3, 2)
     for name, make in FINDERS.items():
         print(name, flush=True)
-        before = peak()
+        before = peak_memory()
         finders[name] = find = make()
         find(first)
-        memory = peak() - before
+        memory = peak_memory() - before
         packages = " and ".join(f"{package} {importlib.metadata.version(package)}" for package in PACKAGES[name][:1])
         result["detectors"][name] = examine(find, images[:given.faces], points[:given.faces]) | {"package": packages, "install_mb": install_mb(PACKAGES[name]), "memory_mb": memory}
     result["drawn"] = {"faces": 60} | {name: drawn_found(finders[name]) for name in ("mtcnn", "haar")}

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emotion_maps.train import training_command
+from emotion_maps.train import peak_memory, training_command
 
 BACKENDS = ("tensorflow", "jax", "torch")
 NAME = "best_emotion_model"
@@ -132,6 +132,13 @@ def assert_same_training(one, two):
     assert set(left) == set(right) and len(left) == 26
     for name in left:
         np.testing.assert_array_equal(left[name], right[name])
+
+
+def test_peak_memory_is_not_that_of_the_process_that_started_it():
+    held = np.ones(500 << 20, "uint8")
+    here = peak_memory() or held.nbytes
+    there = subprocess.run([sys.executable, "-c", "from emotion_maps.train import peak_memory; print(peak_memory() or 11)"], capture_output=True, text=True, check=True).stdout
+    assert 10 < int(there) < 500 < here
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

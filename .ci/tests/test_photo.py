@@ -81,14 +81,13 @@ def test_fifty_megapixels_stay_in_bounds(tmp_path, astronaut):
     large.save(tmp_path / "large.jpg", quality=80)
     large.save(tmp_path / "large.png", compress_level=1)
     code = f"""
-import resource, sys
 from emotion_maps.photo import find_faces, read_photo, example_photo
+from emotion_maps.train import peak_memory
 find_faces(read_photo(example_photo()))
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'darwin' else 1e3)
-before = peak()
+before = peak_memory()
 for name in ('large.jpg', 'large.png'):
     photo = read_photo({str(tmp_path)!r} + '/' + name)
-    print(max(photo.shape), len(find_faces(photo)), peak() - before)
+    print(max(photo.shape), len(find_faces(photo)), peak_memory() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
