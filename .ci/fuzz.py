@@ -762,13 +762,8 @@ def judge(attempt, folder):
     return outcome
 
 
-def peak():
-    """The most memory this process has held since the last `forget_peak`, in MB."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) // 1024
-
-
 def forget_peak():
+    """Let `peak_memory` begin anew."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
@@ -779,10 +774,11 @@ def tried(make, memory_limit, folder, *given):
         attempt = make(*given)
     except Exception:
         return ["violation", "the input could not be made: " + traceback.format_exc()[-1500:], 0, 0]
+    from emotion_maps.train import peak_memory
     forget_peak()
-    before, started = peak(), time.process_time()
+    before, started = peak_memory(), time.process_time()
     outcome, text = judge(attempt, folder)
-    seconds, memory = time.process_time() - started, peak() - before
+    seconds, memory = time.process_time() - started, peak_memory() - before
     if outcome != "violation" and memory > memory_limit:
         outcome, text = "violation", f"it took {memory} MB"
     return [outcome, text, seconds, memory]

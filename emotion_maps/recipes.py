@@ -424,7 +424,8 @@ def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> 
     commands = _commands(manifest)
     count, begun, taught = len(commands), *(sum(role in parameters_in(command) for command in commands) for role in ('start', 'teacher'))
     network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
-    outside = sorted({_named(file) for command in commands for file in parameters_in(command).get('teacher', '').split(',') if file and Path(file).name not in _files_of(manifest)})
+    own = _files_of(manifest)
+    outside = sorted({_named(file) for command in commands for file in teacher_names(parameters_in(command).get('teacher', '')) if Path(file).name not in own})
     network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of other networks too'*bool(taught) + '.'
     if outside: network += f" Among the teachers {'is' if len(outside) == 1 else 'are'} {' and '.join(outside)}, whose own training is not in its minutes."
     of = manifest.get('chosen_from')
