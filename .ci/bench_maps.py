@@ -18,12 +18,12 @@ from emotion_maps.ablation import mean_map, take_out
 from emotion_maps.ablation import plan as every_filter
 from emotion_maps.activation_maps import convolutional_layers, iterate_maps, pooled_maps
 from emotion_maps.backend import compiled, to_numpy
+from emotion_maps.core import peak_memory
 from emotion_maps.data import Faces
 from emotion_maps.drawn_faces import drawn_faces
 from emotion_maps.face_regions import find_landmarks, region_masks
 from emotion_maps.filter_atlas import COMPARED, gather, plan_atlas
 from emotion_maps.optimised_images import optimise_filters
-from emotion_maps.train import peak_memory
 
 BATCH = 16  # what the passes take at once by default on a processor; a bare pass is not slower than with more
 ATLAS_BATCH = 32  # the same for the atlas

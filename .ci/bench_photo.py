@@ -12,14 +12,13 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFilter
 
-from emotion_maps.core import write_json
+from emotion_maps.core import peak_memory, write_json
 from emotion_maps.data import load_faces
 from emotion_maps.drawn_faces import drawn_faces
 from emotion_maps.evaluate import predict
 from emotion_maps.face_regions import find_landmarks, read_landmarks
 from emotion_maps.photo import FER2013_MIDDLE, FoundFace, crop_face, detect_with_mtcnn, find_faces, five_of, five_points
 from emotion_maps.recipes import open_model
-from emotion_maps.train import peak_memory
 
 HEIGHT, WIDTH = 480, 640
 CONDITIONS = {"upright, 32 px": (32, 0), "upright, 48 px": (48, 0), "upright, 96 px": (96, 0), "upright, 160 px": (160, 0),

@@ -774,7 +774,7 @@ def tried(make, memory_limit, folder, *given):
         attempt = make(*given)
     except Exception:
         return ["violation", "the input could not be made: " + traceback.format_exc()[-1500:], 0, 0]
-    from emotion_maps.train import peak_memory
+    from emotion_maps.core import peak_memory
     forget_peak()
     before, started = peak_memory(), time.process_time()
     outcome, text = judge(attempt, folder)

@@ -8,7 +8,8 @@ __all__ = ['EMOTIONS', 'IMAGE_SIZE', 'REGIONS', 'OUTSIDE', 'REGION_GROUPS', 'ACT
            'DataError', 'ModelError', 'ParameterError', 'MissingStepError', 'WritingError', 'choose', 'project_root',
            'place', 'find_path', 'write_whole', 'require_room', 'write_json', 'read_json', 'read_arrays', 'read_table',
            'alone', 'fingerprint', 'file_name', 'save_figure', 'check_parameter', 'check_parameters',
-           'declared_parameters', 'chapter_command', 'in_test', 'clock', 'in_notebook', 'Progress', 'progress']
+           'declared_parameters', 'chapter_command', 'in_test', 'clock', 'in_notebook', 'Progress', 'progress',
+           'peak_memory']
 
 # %% ../nbs/00_core.ipynb #a347a3ad
 import ast
@@ -19,7 +20,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -447,3 +448,13 @@ def progress(items: Iterable[Any], label: str, total: int | None = None) -> Iter
         for item in items:
             yield item
             bar.advance()
+
+# %% ../nbs/00_core.ipynb #ce6ff0da
+def peak_memory() -> int | None:
+    "The most memory this process has held so far, in MB; None where the system does not tell."
+    with suppress(OSError), open('/proc/self/status') as file:  # what `resource` tells on Linux begins with the peak of the process that started this one
+        for line in file:
+            if line.startswith('VmHWM'): return int(line.split()[1])//1024
+    try: import resource
+    except ImportError: return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//(1 if sys.platform != 'darwin' else 1024)//1024

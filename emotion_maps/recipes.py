@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from .backend import accelerators, backend_name, import_keras, start_processes
-from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, chapter_command, choose, file_name, fingerprint, place, read_json, write_json, write_whole
-from .train import (Trained, calibrate, faces_of, held_out, is_of_its_faces, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, peak_memory, publish, recipe_from,
+from .core import IMAGE_SIZE, MODEL_NAME, MissingStepError, ModelError, ParameterError, chapter_command, choose, file_name, fingerprint, peak_memory, place, read_json, write_json, write_whole
+from .train import (Trained, calibrate, faces_of, held_out, is_of_its_faces, kept_epoch, load_trained, manifest_beside, measure, measure_normalizations, publish, recipe_from,
                                 require_model, split_seed, teacher_names, three_blocks, training_command, versions)
 
 # %% ../nbs/02a_recipes.ipynb #7232d601

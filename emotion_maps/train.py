@@ -8,11 +8,11 @@ __all__ = ['PRESETS', 'ON_DEVICE', 'MEMORY', 'FEWEST', 'MANIFEST', 'three_blocks
            'orthogonalised', 'make_optimizer', 'save_state', 'saved_history', 'saved_mean', 'load_state',
            'filter_strengths', 'strongest_filters', 'make_callbacks', 'ready_to_fit', 'fit', 'kept_epoch', 'measure',
            'kept_scores', 'measure_normalizations', 'held_out', 'fit_temperature', 'confidence_quantiles', 'calibrate',
-           'save_model', 'versions', 'peak_memory', 'Trained', 'emotions_of', 'split_seed', 'split_fingerprint',
-           'is_of_its_faces', 'weights_fingerprint', 'file_fingerprint', 'require_model', 'manifest_beside',
-           'load_trained', 'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces',
-           'with_shuffled_labels', 'teacher_names', 'train', 'curves_figure', 'told_in_commands', 'epochs_in_words',
-           'training_command', 'write_result', 'demo_training']
+           'save_model', 'versions', 'Trained', 'emotions_of', 'split_seed', 'split_fingerprint', 'is_of_its_faces',
+           'weights_fingerprint', 'file_fingerprint', 'require_model', 'manifest_beside', 'load_trained',
+           'run_fingerprint', 'faces_of', 'run_folder', 'publish', 'cleaned', 'some_faces', 'with_shuffled_labels',
+           'teacher_names', 'train', 'curves_figure', 'told_in_commands', 'epochs_in_words', 'training_command',
+           'write_result', 'demo_training']
 
 # %% ../nbs/02_train.ipynb #ecf32ef9
 import json
@@ -21,7 +21,6 @@ import math
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -37,7 +36,7 @@ from .augment import CHANGES, Augmentation, change, mirrored, random_changes, re
 from .backend import (Share, accelerators, agree_on_averages, backend_name, batch_share, choose_precision, compile_steps, compiled, distributed_scope, fast_normalization, import_keras, process_number,
                                   seed_epoch, start_processes, to_numpy, training_layout, undistributed, wait_for_others)
 from .core import (EMOTIONS, IMAGE_SIZE, MODEL_NAME, MOST_BYTES, DataError, EmotionMapsError, MissingStepError, ModelError, ParameterError, Progress, WritingError, alone, chapter_command, choose, file_name,
-                               fingerprint, place, read_arrays, read_json, require_room, write_json, write_whole)
+                               fingerprint, peak_memory, place, read_arrays, read_json, require_room, write_json, write_whole)
 from .model_files import read_network
 from .data import Faces, Split, hold_out, is_drawn, load_faces, model_input, require_seed, split_faces
 
@@ -735,16 +734,6 @@ def versions() -> dict[str, str]:
     from importlib.metadata import version
     import emotion_maps
     return {'python': platform.python_version(), 'emotion_maps': emotion_maps.__version__, **{name: version(name) for name in ('keras', 'numpy', backend_name())}}
-
-
-def peak_memory() -> int | None:
-    "The most memory this process has held so far, in MB; None where the system does not tell."
-    with suppress(OSError), open('/proc/self/status') as file:  # what `resource` tells on Linux begins with the peak of the process that started this one
-        for line in file:
-            if line.startswith('VmHWM'): return int(line.split()[1])//1024
-    try: import resource
-    except ImportError: return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//(1 if sys.platform != 'darwin' else 1024)//1024
 
 # %% ../nbs/02_train.ipynb #5eca9236
 class Trained(NamedTuple):

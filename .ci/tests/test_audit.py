@@ -46,8 +46,8 @@ def test_near_repeats_of_fer2013_in_bounded_time_and_memory(fer2013):
     code = """
 import sys, time
 from emotion_maps.audit import audit
+from emotion_maps.core import peak_memory
 from emotion_maps.data import load_faces
-from emotion_maps.train import peak_memory
 faces = load_faces(sys.argv[1])
 started = time.process_time()
 report = audit(faces)

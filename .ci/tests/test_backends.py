@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emotion_maps.train import peak_memory, training_command
+from emotion_maps.core import peak_memory
+from emotion_maps.train import training_command
 
 BACKENDS = ("tensorflow", "jax", "torch")
 NAME = "best_emotion_model"
@@ -137,7 +138,7 @@ def assert_same_training(one, two):
 def test_peak_memory_is_not_that_of_the_process_that_started_it():
     held = np.ones(500 << 20, "uint8")
     here = peak_memory() or held.nbytes
-    there = subprocess.run([sys.executable, "-c", "from emotion_maps.train import peak_memory; print(peak_memory() or 11)"], capture_output=True, text=True, check=True).stdout
+    there = subprocess.run([sys.executable, "-c", "from emotion_maps.core import peak_memory; print(peak_memory() or 11)"], capture_output=True, text=True, check=True).stdout
     assert 10 < int(there) < 500 < here
 
 

@@ -81,8 +81,8 @@ def test_fifty_megapixels_stay_in_bounds(tmp_path, astronaut):
     large.save(tmp_path / "large.jpg", quality=80)
     large.save(tmp_path / "large.png", compress_level=1)
     code = f"""
+from emotion_maps.core import peak_memory
 from emotion_maps.photo import find_faces, read_photo, example_photo
-from emotion_maps.train import peak_memory
 find_faces(read_photo(example_photo()))
 before = peak_memory()
 for name in ('large.jpg', 'large.png'):
