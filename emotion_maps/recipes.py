@@ -281,11 +281,11 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     import matplotlib.pyplot as plt
     folder = Path(folder) if folder else place('nbs')/'results'
     runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
+    runs = {name: run for name, run in runs.items() if not names or name in names}
     palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
     trained = [name for name, run in runs.items() if run.get('history')]
     colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
-    runs = {name: run for name, run in runs.items() if not names or name in names}
     later = {name: run for name, run in runs.items() if 'members' in run or ' -p start ' in run.get('command', '')}
     fresh = {name: run for name, run in runs.items() if name not in later}
     panels = [(title, some, inches) for title, some, inches in (('From fresh weights', fresh, 5.), ('Going on from a network', later, 3.9)) if some]

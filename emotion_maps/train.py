@@ -666,10 +666,10 @@ def kept_scores(history: Sequence[Mapping[str, Any]], recipe: Recipe, model: Any
     return scores | kept | {'epochs': len(history)}
 
 # %% ../nbs/02_train.ipynb #f8794627
-def measure_normalizations(model: Any, recipe: Recipe, faces: Faces, count: int = 8192, batch_size: int = 256) -> None:
-    "Replace the moving mean and variance of each normalization of a recipe's model by their mean over batches of `count` of the faces, drawn by chance (Wu & Johnson 2021)."
+def measure_normalizations(model: Any, recipe: Recipe, faces: Faces, count: int = 8192, batch_size: int = 256, dropout: bool = False) -> None:
+    "Replace the moving mean and variance of each normalization of a recipe's model by their mean over batches of `count` of the faces, drawn by chance (Wu & Johnson 2021); with `dropout`, as a training measures them."
     keras = import_keras()
-    twin = twin_of(model, recipe, block_dropout=0., dense_dropout=0.)
+    twin = twin_of(model, recipe, **({} if dropout else {'block_dropout': 0., 'dense_dropout': 0.}))
     normalizations = [layer for layer in twin.layers if isinstance(layer, keras.layers.BatchNormalization)]
     chosen = np.random.default_rng(0).permutation(len(faces))[:count]
     batches = np.array_split(chosen, -(-len(chosen)//batch_size))

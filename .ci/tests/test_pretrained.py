@@ -269,6 +269,31 @@ def test_the_benchmark_of_views_counts_what_each_network_and_view_adds(script):
     assert (rows["other", 1]["only_this"], rows["other", 1]["only_default"]) == (2, 1) and rows["default", 2]["only_this"] == 1 and rows["default", 1]["p"] == 1
 
 
+def test_the_benchmark_of_normalizations_measures_what_it_says(script):
+    from emotion_maps.data import load_faces
+    from emotion_maps.train import recipe_from, three_blocks
+
+    bench = script("bench_normalizations")
+    recipe, faces = recipe_from("brief", filters=(4, 4, 4), dense=(8, 4), block_dropout=.5, erase=1., rotation=0., shift=0., zoom=0., flip=False), load_faces("drawn:140,7")
+    model = three_blocks(**recipe.shape)
+    before = model.get_weights()
+    changed = bench.changed_faces(faces, recipe)
+    same = (changed.images == faces.images).mean()
+    assert .7 < same < .97 and np.array_equal(changed.images, bench.changed_faces(faces, recipe).images)  # a part of each face is erased
+
+    def averages(one, block):
+        return one.get_layer(f"block{block}_norm1").get_weights()[2:]
+
+    quiet, dropped, moved = (bench.measured(model, recipe, *way) for way in ((faces, False), (faces, True), (changed, False)))
+    np.testing.assert_allclose(averages(quiet, 1), averages(dropped, 1), rtol=1e-4)  # before any dropout
+    assert not np.allclose(averages(quiet, 1), averages(moved, 1), rtol=1e-3)
+    assert (averages(dropped, 2)[1] > 1.2 * averages(quiet, 2)[1]).mean() > .7  # dropout keeps the mean and raises the variance
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    scored = bench.score(quiet, faces)
+    assert scored["interval"][0] < scored["accuracy"] < scored["interval"][1] and 0 < scored["nll"] < 12
+
+
 def test_the_benchmark_of_narrower_networks_keeps_as_many_filters_as_it_says(script):
     import pandas as pd
 

@@ -28,7 +28,7 @@ def test_results_of_the_other_networks_are_of_those_shipped(root, remeasuring, a
     kept, known = about("apart"), remeasuring.fingerprints(weights / "apart.npz")
     assert "03_apart.json" in kept
     assert {file: mark for file, mark in kept.items() if mark not in known} == {}
-    for result in ("02a_views.json", "05b_narrower.json"):
+    for result in ("02a_normalizations.json", "02a_views.json", "05b_narrower.json"):
         for name, mark in remeasuring.notes(RESULTS / result)["networks"].items():
             assert mark == hashlib.sha256((weights / f"{name}.npz").read_bytes()).hexdigest(), (result, name)
 
