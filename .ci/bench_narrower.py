@@ -6,21 +6,18 @@ Three ways to choose the filters: the strongest by their weights (chapter 02), t
 (nbs/results/05b_ablation.parquet, chapter 05b), and chance. The normalizations are measured anew for each choice.
 """
 import argparse
-import sys
 from dataclasses import replace
 from itertools import zip_longest
-from pathlib import Path
 
 import numpy as np
+from on_public_test import call, keep, split_and_network
 
 from emotion_maps.ablation import read_effects
 from emotion_maps.activation_maps import convolutional_layers
-from emotion_maps.backend import backend_name
-from emotion_maps.core import EmotionMapsError, ParameterError, Progress, write_json
-from emotion_maps.data import load_faces, model_input, split_faces
+from emotion_maps.core import Progress
+from emotion_maps.data import model_input
 from emotion_maps.evaluate import accuracy_interval
-from emotion_maps.recipes import open_pretrained
-from emotion_maps.train import filter_strengths, is_of_its_faces, measure_normalizations, recipe_from, split_fingerprint, strongest_filters, three_blocks, versions
+from emotion_maps.train import filter_strengths, measure_normalizations, recipe_from, strongest_filters, three_blocks
 
 NETWORK = "default"
 SHARES = (7 / 8, 3 / 4, 5 / 8, 1 / 2)
@@ -61,9 +58,7 @@ def row_of(what, share, recipe, chosen, model, right):
 
 def measure(given):
     """Measure, print, and with --result keep; the faces of the test part stay unseen. Raises `DataError`, `ParameterError`."""
-    split, network = split_faces(load_faces(given.data)), open_pretrained(NETWORK)
-    if not is_of_its_faces(network.manifest, split):
-        raise ParameterError(f"{NETWORK} was trained on other faces than {given.data} holds", "give the faces that it was trained on")
+    split, network = split_and_network(given.data, NETWORK)
     recipe, faces, model = recipe_from("brief", **network.manifest["parameters"]), split.validation, network.model
     effects = effects_of(read_effects("nbs/results/05b_ablation.parquet"), network.manifest["emotions"])
     chosen_by = choices(filter_strengths(model.get_weights()), convolutional_layers(model), effects)
@@ -78,10 +73,7 @@ def measure(given):
             made = narrowed(model, smaller, chosen_by[chosen], split.train)
             rows.append(row_of(what, share, smaller, chosen, made, right(made)))
             bar.advance()
-    if given.result:
-        write_json(given.result, {"rows": rows, "faces": len(faces), "note": split.note, "data": Path(faces.source).name, "data_fingerprint": split_fingerprint(split),
-                                  "networks": {NETWORK: network.manifest["sha256"]}, "versions": versions(),
-                                  "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_narrower.py {Path(given.data).name} --result nbs/results/{Path(given.result).name}"})
+    keep(given, "bench_narrower.py", split, {NETWORK: network.manifest["sha256"]}, {"rows": rows, "faces": len(faces)})
     for row in rows:
         print(f"{row['fewer']:32} {str(row['filters']):18} {str(row['dense']):12} {row['chosen by']:10} {row['parameters']:9,} parameters  {row['accuracy']:.4f}")
 
@@ -89,8 +81,4 @@ def measure(given):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
-    parser.add_argument("--result", help="also write the figures to this JSON file")
-    try:
-        measure(parser.parse_args())
-    except EmotionMapsError as error:
-        sys.exit(str(error))
+    call(measure, parser)

@@ -6,19 +6,17 @@ A training measures the mean and variance of each normalization on changed faces
 Here they are measured anew for the default network in four ways: with and without the changes, with and without dropout.
 """
 import argparse
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from on_public_test import call, keep, split_and_network
 
 from emotion_maps.augment import change, random_changes
-from emotion_maps.backend import backend_name, to_numpy
-from emotion_maps.core import EmotionMapsError, ParameterError, Progress, write_json
-from emotion_maps.data import load_faces, model_input, split_faces
+from emotion_maps.backend import to_numpy
+from emotion_maps.core import Progress
+from emotion_maps.data import model_input
 from emotion_maps.evaluate import accuracy_interval
-from emotion_maps.recipes import open_pretrained
-from emotion_maps.train import held_out, is_of_its_faces, measure_normalizations, recipe_from, split_fingerprint, three_blocks, versions
+from emotion_maps.train import held_out, measure_normalizations, recipe_from, three_blocks
 
 NETWORK = "default"
 FACES = 8192  # to measure on
@@ -49,24 +47,18 @@ def score(model, faces):
 
 def measure(given):
     """Measure, print, and with --result keep; the faces of the test part stay unseen. Raises `DataError`, `ParameterError`."""
-    split, network = split_faces(load_faces(given.data)), open_pretrained(NETWORK)
-    if not is_of_its_faces(network.manifest, split):
-        raise ParameterError(f"{NETWORK} was trained on other faces than {given.data} holds", "give the faces that it was trained on")
+    split, network = split_and_network(given.data, NETWORK)
     recipe, calibration = recipe_from("brief", **network.manifest["parameters"]), network.manifest["calibration"]
     apart = held_out(split.train, calibration["share"], calibration["seed"])
     parts = {"PublicTest": split.validation, "held out": split.train[apart]}
     learnt = split.train[np.flatnonzero(~apart)[np.random.default_rng(0).permutation(int((~apart).sum()))[:FACES]]]
-    rows = []
+    given_to, rows = {False: learnt, True: changed_faces(learnt, recipe)}, []
     with Progress(len(WAYS) + 1, "Normalizations") as bar:
         for way in (None, *WAYS):
-            faces = changed_faces(learnt, recipe) if way and way[0] else learnt
-            model = measured(network.model, recipe, faces, way[1]) if way else network.model
+            model = measured(network.model, recipe, given_to[way[0]], way[1]) if way else network.model
             rows.append({"measured on": "as shipped" if not way else "changed faces" if way[0] else "unchanged faces", "dropout": bool(way and way[1])} | {name: score(model, part) for name, part in parts.items()})
             bar.advance()
-    if given.result:
-        write_json(given.result, {"rows": rows, "faces": {name: len(part) for name, part in parts.items()} | {"measured on": len(learnt)}, "note": split.note, "data": Path(split.train.source).name,
-                                  "data_fingerprint": split_fingerprint(split), "networks": {NETWORK: network.manifest["sha256"]}, "versions": versions(),
-                                  "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_normalizations.py {Path(given.data).name} --result nbs/results/{Path(given.result).name}"})
+    keep(given, "bench_normalizations.py", split, {NETWORK: network.manifest["sha256"]}, {"rows": rows, "faces": {name: len(part) for name, part in parts.items()} | {"measured on": len(learnt)}})
     for row in rows:
         print(f"{row['measured on']:16} {'with dropout' * row['dropout']:13}", *(f"{name} {row[name]['accuracy']:.4f} (nll {row[name]['nll']:.3f})" for name in parts))
 
@@ -74,8 +66,4 @@ def measure(given):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
-    parser.add_argument("--result", help="also write the figures to this JSON file")
-    try:
-        measure(parser.parse_args())
-    except EmotionMapsError as error:
-        sys.exit(str(error))
+    call(measure, parser)

@@ -5,18 +5,17 @@ usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS] [--more NETWORK,â€
 Every network is asked alone, and each together with all that are named before it: the shipped ones, then those of --more.
 """
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
+from on_public_test import call, keep
 from scipy.stats import binomtest
 
-from emotion_maps.backend import backend_name
-from emotion_maps.core import IMAGE_SIZE, EmotionMapsError, ParameterError, Progress, write_json
+from emotion_maps.core import IMAGE_SIZE, ParameterError, Progress
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.evaluate import accuracy_interval
 from emotion_maps.recipes import describe_model, open_model, pretrained_names
-from emotion_maps.train import is_of_its_faces, split_fingerprint, versions
+from emotion_maps.train import is_of_its_faces
 
 FIRST = "default"
 
@@ -77,10 +76,9 @@ def measure(chosen):
                 logs[name, view] = np.log(model.predict(model_input(images), batch_size=256, verbose=0).clip(1e-30))
                 bar.advance()
     rows = table(logs, faces.labels, chosen.shift)
-    if chosen.result:
-        write_json(chosen.result, {"rows": rows, "faces": len(faces), "note": split.note, "data": Path(faces.source).name, "data_fingerprint": split_fingerprint(split),
-                                   "networks": {name: found.manifest.get("sha256") or found.manifest["fingerprint"] for name, found in networks.items()}, "shift": chosen.shift, "versions": versions(),
-                                   "command": f"KERAS_BACKEND={backend_name()} python .ci/bench_views.py {Path(chosen.data).name} --shift {chosen.shift}{' --more ' + ','.join('models/' + Path(name).name for name in more) if more else ''} --result nbs/results/{Path(chosen.result).name}"})
+    told = f" --shift {chosen.shift}" + (" --more " + ",".join("models/" + Path(name).name for name in more) if more else "")
+    marks = {name: found.manifest.get("sha256") or found.manifest["fingerprint"] for name, found in networks.items()}
+    keep(chosen, "bench_views.py", split, marks, {"rows": rows, "faces": len(faces), "shift": chosen.shift}, told)
     for row in rows:
         print(f"{' + '.join(row['networks']):28} {row['asked about']:48} {row['passes']:3} passes  {row['accuracy']:.4f}  {row['only_this']:3} against {row[f'only_{FIRST}']:3}, p {row['p']:.3f}")
 
@@ -90,8 +88,4 @@ if __name__ == "__main__":
     parser.add_argument("data")
     parser.add_argument("--shift", type=int, default=2, help="pixels (%(default)s)")
     parser.add_argument("--more", default="", help="further networks, their paths with commas between them")
-    parser.add_argument("--result", help="also write the figures to this JSON file")
-    try:
-        measure(parser.parse_args())
-    except EmotionMapsError as error:
-        sys.exit(str(error))
+    call(measure, parser)

@@ -228,16 +228,25 @@ def ship_mirrored(of: str | Sequence[str], name: str, data: str = '', folder: st
         'command': chapter_command('02a_recipes', {'mirror': [*members], 'shift': shift, 'ship_as': name, 'data': trained_on}, {'shift': 0})})
 
 # %% ../nbs/02a_recipes.ipynb #758aac02
+def _trainings(folder: str | Path | None = None) -> dict[str, dict[str, Any]]:
+    "All trainings kept in `nbs/results`, and means of networks, by name."
+    return {path.stem.split('_train_')[1]: read_json(path) for path in sorted((Path(folder) if folder else place('nbs')/'results').glob('02*_train_*.json'))}
+
+
+def _went_on(run: Mapping[str, Any]) -> bool:
+    "Did a training begin with another network, or is it a mean of networks?"
+    return 'members' in run or ' -p start ' in run.get('command', '')
+
+
 def trials(folder: str | Path | None = None) -> Any:
     "All trainings kept in `nbs/results` as a pandas DataFrame, one row each, the best last; accuracies on their validation part, 0…1."
     import pandas as pd
     rows = []
-    for path in sorted((Path(folder) if folder else place('nbs')/'results').glob('02*_train_*.json')):
-        run = read_json(path)
+    for name, run in _trainings(folder).items():
         history, recipe = run.get('history', []), run['parameters']
         if not history and 'members' not in run: continue
         kept = run['scores']['validation_accuracy'] if 'scores' in run else kept_epoch(history)['val_accuracy']
-        rows.append({'trial': path.stem.split('_train_')[1], 'preset': run['preset'], 'filters': '-'.join(map(str, recipe['filters'])), 'epochs': len(history) or run['scores']['epochs'],
+        rows.append({'trial': name, 'preset': run['preset'], 'filters': '-'.join(map(str, recipe['filters'])), 'epochs': len(history) or run['scores']['epochs'],
                      'minutes': run['duration_seconds']/60, 'backend': run['backend'], 'training': history[-1]['accuracy'] if history else float('nan'), 'last': history[-1]['val_accuracy'] if history else kept,
                      'kept': kept, 'seed': run['seed'], 'what changed': run.get('about', '')})
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
@@ -279,14 +288,12 @@ def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mappi
 def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None = None) -> Any:
     "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, those that went on from another network beside the others, and the accuracy of means of networks: a matplotlib figure."
     import matplotlib.pyplot as plt
-    folder = Path(folder) if folder else place('nbs')/'results'
-    runs = {path.stem.split('_train_')[1]: read_json(path) for path in sorted(folder.glob('02*_train_*.json'))}
-    runs = {name: run for name, run in runs.items() if not names or name in names}
+    runs = {name: run for name, run in _trainings(folder).items() if not names or name in names}
     palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
     trained = [name for name, run in runs.items() if run.get('history')]
     colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
-    later = {name: run for name, run in runs.items() if 'members' in run or ' -p start ' in run.get('command', '')}
+    later = {name: run for name, run in runs.items() if _went_on(run)}
     fresh = {name: run for name, run in runs.items() if name not in later}
     panels = [(title, some, inches) for title, some, inches in (('From fresh weights', fresh, 5.), ('Going on from a network', later, 3.9)) if some]
     figure, places = plt.subplots(1, max(len(panels), 1), figsize=(9.6 if len(panels) > 1 else 8.4, 5.4), width_ratios=[inches for *_, inches in panels] or None, layout='constrained', squeeze=False)

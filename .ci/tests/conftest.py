@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(ROOT / ".ci"))  # scripts there import one another
 LONG = ("test_steps", "test_wheel", "test_backends", "test_photo")
 
 

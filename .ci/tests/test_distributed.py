@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from emotion_maps.core import EMOTIONS, OUTSIDE, REGIONS
+from emotion_maps.core import EMOTIONS
+from emotion_maps.filter_atlas import FACE_PARTS
 
 SETTINGS = {"data": "drawn:280,70", "preset": "quick", "filters": "4,4,4", "dense": "8", "batch-size": 28, "epochs": 6, "mixup": 0.2, "erase": 0.2}
 ENDS_WITHIN = 30  # seconds after a process was killed
@@ -211,7 +212,7 @@ def test_atlas_in_three_processes_is_the_atlas(small_model, root, tmp_path):
     assert printed[0].endswith("1-of-3.npz") and "no_such_layer" in printed[-1] and "of the atlas ended" in printed[-1]
     one, three = (pandas.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("one", "three"))
     pandas.testing.assert_frame_equal(one, three, check_exact=False, rtol=1e-6, atol=1e-6)
-    assert len(one) > 10 and [sum(name.startswith(f"q_{kind}_") for name in one) for kind in ("place", "face", "emotion")] == [len((*REGIONS, OUTSIDE))] * 2 + [len(EMOTIONS)]
+    assert len(one) > 10 and [sum(name.startswith(f"q_{kind}_") for name in one) for kind in ("place", "face", "emotion")] == [len(FACE_PARTS), len(FACE_PARTS), len(EMOTIONS)]
     (left,), (right,) = ([np.load(path) for path in (tmp_path / "out").glob(f"{name}-*.npz")] for name in ("one", "three"))
     assert set(left) == set(right) and any(name.startswith("favourites") for name in left)
     for name in left:
