@@ -19,7 +19,7 @@ from emotion_maps.core import EmotionMapsError, MissingStepError, ModelError, fi
 from emotion_maps.recipes import describe_model, outdated_members, pretrained_names
 from emotion_maps.train import file_fingerprint
 
-AFTER = {"05a_optimised_images.json": "05_filter_atlas.json", "05b_ablation.parquet": "05_filter_atlas.json", "05c_answer.json": "05_filter_atlas.json", "05b_narrower.json": "05b_ablation.parquet"}  # what a result is measured with
+AFTER = {"05a_optimised_images.json": "05_filter_atlas.json", "05b_ablation.parquet": "05_filter_atlas.json", "05c_answer.json": "05b_ablation.parquet", "05b_narrower.json": "05b_ablation.parquet"}  # what a result is measured with
 
 
 class Step(NamedTuple):
@@ -51,8 +51,18 @@ def notes(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def longest_chain(name: str, before: dict[str, str]) -> int:
+    """How many steps the longest chain has that goes through a step; `before`: each step's name, and that of the one it waits for ('' for none)."""
+    longest = 0
+    for chain in ([step] for step in before):
+        while after := before[chain[-1]]:
+            chain.append(after)
+        longest = max(longest, len(chain) * (name in chain))
+    return longest
+
+
 def stale_results(results: Path) -> list[Step]:
-    """The results of other weights than those shipped, first those that wait for one another; and before its scores, a network of several whose members have changed."""
+    """The results of other weights than those shipped, first those of the longest chain of results that wait for one another; and before its scores, a network of several whose members have changed."""
     known, steps = {name: marks(name) for name in pretrained_names()}, []
     for path in sorted(path for path in results.iterdir() if path.suffix in (".json", ".parquet")):
         said = notes(path)
@@ -66,9 +76,12 @@ def stale_results(results: Path) -> list[Step]:
             steps.append(Step(before, describe_model(outdated[0]).manifest["command"]))
         steps.append(Step(path.name, said["command"], before))
     there = {step.name for step in steps}
-    steps = [step._replace(after=step.after if step.after in there else "") for step in steps]
-    chains = {name for step in steps if step.after for name in (step.name, step.after)}
-    return sorted(steps, key=lambda step: step.name not in chains)
+    for number, step in enumerate(steps):
+        after = step.after
+        while after and after not in there:  # what is not stale itself may still be made of what is
+            after = AFTER.get(after, "")
+        steps[number] = step._replace(after=after)
+    return sorted(steps, key=lambda step: -longest_chain(step.name, {step.name: step.after for step in steps}))
 
 
 def ready_to_run(step: Step, data: str, notebook: str, results: str = "nbs/results") -> tuple[dict[str, str], list[str]]:

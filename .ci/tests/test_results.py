@@ -65,7 +65,12 @@ def test_results_of_other_weights_are_measured_again_in_an_order_that_runs(remea
         said = json.loads(path.read_text())
         path.write_text(json.dumps(said | {key: {"default": "another"} if key == "networks" else "another"}))
     steps = remeasuring.stale_results(tmp_path / "results")
-    assert [(step.name, step.after) for step in steps] == [("05_filter_atlas.json", ""), ("05c_answer.json", "05_filter_atlas.json"), ("03_champion.json", ""), ("05b_narrower.json", "")]
+    assert [(step.name, step.after) for step in steps] == [("05_filter_atlas.json", ""), ("05b_narrower.json", "05_filter_atlas.json"), ("05c_answer.json", "05_filter_atlas.json"), ("03_champion.json", "")]  # what they wait for in between is not stale
+
+
+def test_the_longest_chain_through_a_step_counts_all_that_wait_in_it(remeasuring):
+    before = {"alone": "", "first": "", "second": "first", "third": "second", "aside": "first"}
+    assert {name: remeasuring.longest_chain(name, before) for name in before} == {"alone": 1, "first": 3, "second": 3, "third": 3, "aside": 2}
 
 
 def test_a_step_keeps_its_result_where_it_was(remeasuring):
