@@ -298,13 +298,14 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     panels = [(title, some, inches) for title, some, inches in (('From fresh weights', fresh, 5.), ('Going on from a network', later, 3.9)) if some]
     figure, places = plt.subplots(1, max(len(panels), 1), figsize=(9.6 if len(panels) > 1 else 8.4, 5.4), width_ratios=[inches for *_, inches in panels] or None, layout='constrained', squeeze=False)
     for axes, (title, some, inches) in zip(places[0], panels):
-        least = min(epoch[name] for run in some.values() for epoch in run.get('history') or [{'accuracy': 1., 'val_accuracy': 1.}] for name in ('accuracy', 'val_accuracy'))
-        if least < .55:
+        drawn = [epoch[name] for run in some.values() for epoch in run.get('history', ()) for name in ('accuracy', 'val_accuracy')]
+        broken, top = min(drawn, default=1) < .55, max([.76, *drawn]) + .02
+        if broken:
             axes.set_yscale('function', functions=(lambda value: np.where(value < .55, .55 - (.55 - value)/8, value), lambda height: np.where(height < .55, .55 - (.55 - height)*8, height)))
             axes.set(ylim=(.2, .88), yticks=(.25, .4, .55, .6, .65, .7, .75, .8, .85), ylabel='accuracy (drawn closer below 0.55)')
-        else: axes.set(ylim=(.6, .78), ylabel='accuracy')
+        else: axes.set(ylim=(.6, top), ylabel='accuracy')
         axes.set(xlabel='epoch', title=title)
-        _draw_trials(axes, some, colors, inches if len(panels) > 1 else 7.4, .37 if least < .55 else .18)
+        _draw_trials(axes, some, colors, inches if len(panels) > 1 else 7.4, .37 if broken else top - .6)
     figure.suptitle(f"Validation (lines), training with augmentation and dropout (dots){', means of networks (diamonds)'*any('members' in run for run in later.values())}")
     plt.close(figure)
     return figure
@@ -370,9 +371,27 @@ def _part_in_words(result: Mapping[str, Any]) -> str:
     return 'PublicTest' if result['part'] == 'validation' or result['note'].startswith('PrivateTest is missing') else {'test': 'PrivateTest', 'train': 'Training'}[result['part']]
 
 
+def _began_with(network: Mapping[str, Any]) -> Mapping[str, Any]:
+    "The network whose file a training began with, as `nbs/results` tells it; {} where it began with none, or that is not told."
+    start = parameters_in(network['command']).get('start', '')
+    return next((read_json(path) for path in (place('nbs')/'results').glob(f'02*_train_{Path(start).stem}.json')), {}) if start.startswith('models/') else {}
+
+
+def _behind(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    "The networks behind one: those it is the mean of, or the one that its training began with."
+    return network['members'] if network.get('members') else [one for one in [_began_with(network)] if one]
+
+
 def _commands(network: Mapping[str, Any]) -> set[str]:
     "The commands of all trainings that a network goes back to."
-    return set().union(*map(_commands, network['members'])) if network.get('members') else {network['command']}
+    return ({network['command']} if not network.get('members') else set()).union(*map(_commands, _behind(network)))
+
+
+def _epochs_and_seconds(manifest: Mapping[str, Any]) -> np.ndarray:
+    "How many epochs and seconds of training a shipped network goes back to (2,); without those of its teachers."
+    if 'mirror' in manifest: return sum(_epochs_and_seconds(_manifest(name, weights_folder())) for name in manifest['mirror']['of'])
+    own = np.array([manifest['scores']['epochs'], manifest['duration_seconds']])
+    return own if manifest.get('members') else sum(map(_epochs_and_seconds, _behind(manifest)), own)  # a mean's are those of all its networks
 
 
 def _backend_of(command: str) -> str:
@@ -388,24 +407,24 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
 
 
 def _files_of(network: Mapping[str, Any]) -> set[str]:
-    "The names of the .keras files of a network and of all that it is the mean of."
-    return {file_made_by(network['command'])}.union(*map(_files_of, network.get('members', ())))
+    "The names of the .keras files of a network and of all behind it."
+    return {file_made_by(network['command'])}.union(*map(_files_of, _behind(network)))
 
 
-def _named(file: str) -> str:
-    "A network as the shipped one that it is or went into, if there is one."
+def _named(file: str, own: str = '') -> str:
+    "A network as the shipped one that it is or went into, if there is one; not that it went into `own`, of which the reader is told."
     for manifest in (_manifest(name, weights_folder()) for name in pretrained_names()):
         if 'mirror' in manifest: continue
         if Path(file).name in (manifest['name'], file_made_by(manifest['command'])): return f"`{manifest['name']}`"
-        if Path(file).name in _files_of(manifest): return f"`{Path(file).stem}` (which went into `{manifest['name']}`)"
+        if manifest['name'] != own and Path(file).name in _files_of(manifest): return f"`{Path(file).stem}` (which went into `{manifest['name']}`)"
     return f'`{Path(file).stem}`'
 
 
-def _past(command: str, counted: Collection[str] = ()) -> str:
-    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: the names or files of networks whose minutes are told with its own."
+def _past(command: str, counted: Collection[str] = (), own: str = '') -> str:
+    "What a training's command says it began with and learnt from, as a sentence with a space before it; '' for fresh weights and labels alone. `counted`: the names or files of networks whose minutes are told with its own; `own`: as which it is shipped."
     told, words = parameters_in(command), {'start': 'began with weights of', 'teacher': 'learnt from the labels and from the answers of'}
     taken = {role: told[role].split(',') for role in words if role in told}
-    said = [f"{words[role]} {' and '.join(map(_named, ones))}" for role, ones in taken.items()]
+    said = [f"{words[role]} {' and '.join(_named(one, own) for one in ones)}" for role, ones in taken.items()]
     apart = ', whose own training is not in its minutes'*any(Path(one).name not in counted for ones in taken.values() for one in ones)
     return f" It {' and '.join(said)}{apart}." if said else ''
 
@@ -414,29 +433,30 @@ def _mirrored_in_words(manifest: Mapping[str, Any]) -> tuple[str, str]:
     "What networks shipped with a mirror are, and what PublicTest chose of them."
     mirror, count = manifest['mirror'], passes(manifest)
     counted = {*mirror['of']}.union(*map(_files_of, manifest['members']))
-    shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'], counted)}".rstrip('.') for member in manifest['members'])
+    shapes = '. '.join(f"`{member['name']}`: {_shape_in_words(member['parameters'])}.{_past(member['command'], counted, member['name'])}".rstrip('.') for member in manifest['members'])
     moved = f", and both moved by {mirror['shift']} pixels up, down, left and right" if mirror.get('shift') else ''
     many = _COUNTS.get(count, count)
     network = f"{shapes}. {'Each' if len(mirror['of']) > 1 else 'The'} network sees the face and its mirror image{moved}; the {many} answers are averaged, so a face takes {many} forward passes. The weights take {weights_size(manifest['name'])/1e6:.1f} MB."
-    return network, 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any(member['members'] for member in manifest['members']) + 'and the views'
+    return network, 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any('members' in one for member in manifest['members'] for one in (member, *_behind(member)) if one.get('members')) + 'and the views'
 
 
 def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
     "What a network with weights of its own is, and what PublicTest chose of it."
     shape, exact = _shape_in_words(manifest['parameters']), round(manifest['scores']['validation_accuracy']*manifest['faces']['validation'])
     loss = f": with them it names {result['correct']:,} faces of PublicTest rightly, with float32 {exact:,}"*(_part_in_words(result) == 'PublicTest')
-    network = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16, {weights_size(manifest['name'])/1e6:.1f} MB{loss}.{_past(manifest['command'])}"
-    if 'members' not in manifest: return network, 'the epochs and the recipes'
-    weighted = f"weighted mean ({' : '.join(f'{share:g}' for share in manifest['shares'])})" if 'shares' in manifest else 'mean'
-    commands = _commands(manifest)
+    network = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16, {weights_size(manifest['name'])/1e6:.1f} MB{loss}.{_past(manifest['command'], _files_of(manifest), manifest['name'])}"
+    mean = next((one for one in (manifest, *_behind(manifest)) if one.get('members')), None)
+    if not mean: return network, 'the epochs and the recipes'
+    weighted, own = f"weighted mean ({' : '.join(f'{share:g}' for share in mean['shares'])})" if 'shares' in mean else 'mean', mean is manifest
+    commands = _commands(mean)
     count, begun, taught = len(commands), *(sum(role in parameters_in(command) for command in commands) for role in ('start', 'teacher'))
-    network += f" They are the {weighted} of the weights of {len(manifest['members'])} networks; {count} trainings led to them"
-    own = _files_of(manifest)
-    outside = sorted({_named(file) for command in commands for file in teacher_names(parameters_in(command).get('teacher', '')) if Path(file).name not in own})
+    network += f" {'They are' if own else 'What it began with is'} the {weighted} of the weights of {len(mean['members'])} networks; {count} trainings led to {'them' if own else 'it'}"
+    outside = sorted({_named(file, manifest['name']) for command in commands for file in teacher_names(parameters_in(command).get('teacher', '')) if Path(file).name not in _files_of(mean)})
     network += ', each going on from the one before'*(begun == count - 1) + f', {_COUNTS.get(taught, taught)} of which learnt from the answers of other networks too'*bool(taught) + '.'
-    if outside: network += f" Among the teachers {'is' if len(outside) == 1 else 'are'} {' and '.join(outside)}, whose own training is not in its minutes."
-    of = manifest.get('chosen_from')
-    return network, f'the epochs, the recipes and the weights of this mean (the best of {_COUNTS.get(of, of)})' if of else 'the epochs and the recipes'
+    outside = [name for name in outside if name not in network]
+    if outside: network += f" Among {'the' if own else 'their'} teachers {'is' if len(outside) == 1 else 'are'} {' and '.join(outside)}, whose own training is not in its minutes."
+    of = mean.get('chosen_from')
+    return network, f"the epochs, the recipes and the weights of {'this mean' if own else 'the mean that it began with'} (the best of {_COUNTS.get(of, of)})" if of else 'the epochs and the recipes'
 
 # %% ../nbs/02a_recipes.ipynb #e53e31a4
 def _scores_in_words(result: Mapping[str, Any]) -> list[str]:
@@ -473,9 +493,10 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     "The card of a shipped network as Markdown, from its manifest and the scores that `03_evaluate` wrote with `stress`."
     network, chosen = _mirrored_in_words(manifest) if 'mirror' in manifest else _single_in_words(manifest, result)
     judged = ', so its figure is a little too good; PrivateTest was not used' if _part_in_words(result) == 'PublicTest' else f'; the scores are of {_part_in_words(result)}'
-    backends = ' and '.join(sorted({*map(_backend_of, _commands(manifest))}))
+    backends, (epochs, seconds) = sorted({*map(_backend_of, _commands(manifest))}), _epochs_and_seconds(manifest)
+    how = ' and '.join(backends) + f", {manifest['precision']}"*(len(_commands(manifest)) == 1)
     lines = [f"### `{manifest['name']}`", '', f"**Network.** {network}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
-             f"**Protocol.** PublicTest chose {chosen}{judged}. {manifest['scores']['epochs']} epochs in {manifest['duration_seconds']/60:.0f} minutes ({backends}{'' if 'members' in manifest else ', ' + manifest['precision']}).", '']
+             f"**Protocol.** PublicTest chose {chosen}{judged}. {epochs:.0f} epochs in {seconds/60:.0f} minutes ({how}).", '']
     return '\n'.join([*lines, *_scores_in_words(result), *_stress_in_words(result), '', *(f'- {line}' for line in USES.splitlines()), '',
                       f"Trained again by the same settings: `make retrain NAME={manifest['name']} DATA={manifest['trained_on']}`. Scored: `{result['command']}`."])
