@@ -81,7 +81,8 @@ def stale_results(results: Path) -> list[Step]:
         while after and after not in there:  # what is not stale itself may still be made of what is
             after = AFTER.get(after, "")
         steps[number] = step._replace(after=after)
-    return sorted(steps, key=lambda step: -longest_chain(step.name, {step.name: step.after for step in steps}))
+    waits_for = {step.name: step.after for step in steps}
+    return sorted(steps, key=lambda step: -longest_chain(step.name, waits_for))
 
 
 def ready_to_run(step: Step, data: str, notebook: str, results: str = "nbs/results") -> tuple[dict[str, str], list[str]]:

@@ -331,13 +331,18 @@ def files_needed_by(command: str) -> list[str]:
     return [Path(file).name for file in files if file.startswith('models/')]
 
 
+def _results_of(file: str, results: Path) -> list[Path]:
+    "The kept results of the training or the mean that made a .keras file: one, when all is well."
+    return sorted(results.glob(f'02*_train_{Path(file).stem}.json'))
+
+
 def _back_from(command: str, results: Path, folder: Path) -> Iterator[str]:
     "A command, after those that make what it needs. Raises `MissingStepError`."
     told = parameters_in(command)
     for name in pretrained_names(folder):
         if name in (told.get('start'), *told.get('teacher', '').split(','), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
     for file in files_needed_by(command):
-        found = list(results.glob(f'02*_train_{Path(file).stem}.json'))
+        found = _results_of(file, results)
         if len(found) != 1: raise MissingStepError(f'How {file} was made is not known: there is no result {results}/02*_train_{Path(file).stem}.json', 'call this in a checkout of the project')
         yield from _back_from(read_json(found[0])['command'], results, folder)
     yield command
@@ -374,12 +379,17 @@ def _part_in_words(result: Mapping[str, Any]) -> str:
 def _began_with(network: Mapping[str, Any]) -> Mapping[str, Any]:
     "The network whose file a training began with, as `nbs/results` tells it; {} where it began with none, or that is not told."
     start = parameters_in(network['command']).get('start', '')
-    return next((read_json(path) for path in (place('nbs')/'results').glob(f'02*_train_{Path(start).stem}.json')), {}) if start.startswith('models/') else {}
+    return next(map(read_json, _results_of(start, place('nbs')/'results')), {}) if start.startswith('models/') else {}
 
 
 def _behind(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     "The networks behind one: those it is the mean of, or the one that its training began with."
     return network['members'] if network.get('members') else [one for one in [_began_with(network)] if one]
+
+
+def _mean_in(network: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    "The mean of networks that one is, or that its training began with; None for neither."
+    return next((one for one in (network, *_behind(network)) if one.get('members')), None)
 
 
 def _commands(network: Mapping[str, Any]) -> set[str]:
@@ -437,7 +447,7 @@ def _mirrored_in_words(manifest: Mapping[str, Any]) -> tuple[str, str]:
     moved = f", and both moved by {mirror['shift']} pixels up, down, left and right" if mirror.get('shift') else ''
     many = _COUNTS.get(count, count)
     network = f"{shapes}. {'Each' if len(mirror['of']) > 1 else 'The'} network sees the face and its mirror image{moved}; the {many} answers are averaged, so a face takes {many} forward passes. The weights take {weights_size(manifest['name'])/1e6:.1f} MB."
-    return network, 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any('members' in one for member in manifest['members'] for one in (member, *_behind(member)) if one.get('members')) + 'and the views'
+    return network, 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any(map(_mean_in, manifest['members'])) + 'and the views'
 
 
 def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
@@ -445,7 +455,7 @@ def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> 
     shape, exact = _shape_in_words(manifest['parameters']), round(manifest['scores']['validation_accuracy']*manifest['faces']['validation'])
     loss = f": with them it names {result['correct']:,} faces of PublicTest rightly, with float32 {exact:,}"*(_part_in_words(result) == 'PublicTest')
     network = f"{shape[0].upper()}{shape[1:]}. One forward pass a face; weights shipped as float16, {weights_size(manifest['name'])/1e6:.1f} MB{loss}.{_past(manifest['command'], _files_of(manifest), manifest['name'])}"
-    mean = next((one for one in (manifest, *_behind(manifest)) if one.get('members')), None)
+    mean = _mean_in(manifest)
     if not mean: return network, 'the epochs and the recipes'
     weighted, own = f"weighted mean ({' : '.join(f'{share:g}' for share in mean['shares'])})" if 'shares' in mean else 'mean', mean is manifest
     commands = _commands(mean)
