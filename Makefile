@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c
 
 .PHONY: help install run retrain remeasure demo test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
-	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|best] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
+	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|half|best] [START=default] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
 	@echo 'make retrain [NAME=default|apart|champion] DATA=path   the trainings that led to a shipped network, one after another: hours, under torch (pip install torch)'
 	@echo 'make remeasure DATA=path   after shipping other weights: what nbs/results says of them, by the commands kept there: hours'
@@ -28,7 +28,7 @@ $(INSTALLED): requirements.txt settings.ini setup.py
 	@touch $@
 
 run: install
-	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(PRETRAINED),--model default)
+	$(BIN)/emotion-maps run $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PRESET),--preset $(PRESET)) $(if $(START),--start "$(START)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(PRETRAINED),--model default)
 
 retrain: install
 	@$(if $(DATA),,$(error say which data: make retrain DATA=path/to/fer2013.zip))$(BIN)/python .ci/retrain.py $(or $(NAME),default) "$(DATA)"

@@ -289,7 +289,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, those that went on from another network beside the others, and the accuracy of means of networks: a matplotlib figure."
     import matplotlib.pyplot as plt
     runs = {name: run for name, run in _trainings(folder).items() if not names or name in names}
-    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal']  # without the gray of the axes
+    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal', 'deeppink']  # without the gray of the axes
     trained = [name for name, run in runs.items() if run.get('history')]
     colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
@@ -362,20 +362,7 @@ Use it to study networks: what their filters respond to, where on the face, and 
 Do not use it to judge people: not for hiring, teaching, policing, borders, insurance, medicine or advertising, and not on people who have not agreed. Naming emotions of people at work or in education is prohibited in the European Union but for medical or safety reasons (Regulation 2024/1689, article 5).
 FER2013 was gathered by searching the web for emotion words and labelled quickly by few people; it does not say who is in it. How the network's errors differ between skin tones, ages and sexes cannot be measured on it, so assume that they do."""
 
-# %% ../nbs/02a_recipes.ipynb #d60fead6
-def _percent(found: Mapping[str, Any]) -> str: return f"{found['accuracy']:.1%} ({found['interval'][0]:.1%} to {found['interval'][1]:.1%}, {found['n']:,} faces)"
-
-
-def _within(row: Mapping[str, Any], score: str) -> str:
-    "A score with its interval; an emotion that was never named has no precision."
-    return '–' if row[score] is None else f"{row[score]:.2f} ({' to '.join(f'{end:.2f}' for end in row[f'{score}_interval'])})"
-
-
-def _part_in_words(result: Mapping[str, Any]) -> str:
-    "Which official part of FER2013 was scored."
-    return 'PublicTest' if result['part'] == 'validation' or result['note'].startswith('PrivateTest is missing') else {'test': 'PrivateTest', 'train': 'Training'}[result['part']]
-
-
+# %% ../nbs/02a_recipes.ipynb #c824faf0
 def _began_with(network: Mapping[str, Any]) -> Mapping[str, Any]:
     "The network whose file a training began with, as `nbs/results` tells it; {} where it began with none, or that is not told."
     start = parameters_in(network['command']).get('start', '')
@@ -397,11 +384,29 @@ def _commands(network: Mapping[str, Any]) -> set[str]:
     return ({network['command']} if not network.get('members') else set()).union(*map(_commands, _behind(network)))
 
 
+def _files_of(network: Mapping[str, Any]) -> set[str]:
+    "The names of the .keras files of a network and of all behind it."
+    return {file_made_by(network['command'])}.union(*map(_files_of, _behind(network)))
+
+
 def _epochs_and_seconds(manifest: Mapping[str, Any]) -> np.ndarray:
     "How many epochs and seconds of training a shipped network goes back to (2,); without those of its teachers."
     if 'mirror' in manifest: return sum(_epochs_and_seconds(_manifest(name, weights_folder())) for name in manifest['mirror']['of'])
     own = np.array([manifest['scores']['epochs'], manifest['duration_seconds']])
     return own if manifest.get('members') else sum(map(_epochs_and_seconds, _behind(manifest)), own)  # a mean's are those of all its networks
+
+# %% ../nbs/02a_recipes.ipynb #acbcd856
+def _percent(found: Mapping[str, Any]) -> str: return f"{found['accuracy']:.1%} ({found['interval'][0]:.1%} to {found['interval'][1]:.1%}, {found['n']:,} faces)"
+
+
+def _within(row: Mapping[str, Any], score: str) -> str:
+    "A score with its interval; an emotion that was never named has no precision."
+    return '–' if row[score] is None else f"{row[score]:.2f} ({' to '.join(f'{end:.2f}' for end in row[f'{score}_interval'])})"
+
+
+def _part_in_words(result: Mapping[str, Any]) -> str:
+    "Which official part of FER2013 was scored."
+    return 'PublicTest' if result['part'] == 'validation' or result['note'].startswith('PrivateTest is missing') else {'test': 'PrivateTest', 'train': 'Training'}[result['part']]
 
 
 def _backend_of(command: str) -> str:
@@ -414,11 +419,6 @@ _COUNTS = dict(enumerate('zero one two three four five six seven eight'.split())
 
 def _shape_in_words(recipe: Mapping[str, Any]) -> str:
     return f"{_COUNTS.get(blocks := len(recipe['filters']), blocks)} blocks of {recipe['convolutions']} convolutions ({', '.join(map(str, recipe['filters']))} filters), dense layers of {' and '.join(map(str, recipe['dense']))}"
-
-
-def _files_of(network: Mapping[str, Any]) -> set[str]:
-    "The names of the .keras files of a network and of all behind it."
-    return {file_made_by(network['command'])}.union(*map(_files_of, _behind(network)))
 
 
 def _named(file: str, own: str = '') -> str:
