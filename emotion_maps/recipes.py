@@ -289,7 +289,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, those that went on from another network beside the others, and the accuracy of means of networks: a matplotlib figure."
     import matplotlib.pyplot as plt
     runs = {name: run for name, run in _trainings(folder).items() if not names or name in names}
-    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal', 'deeppink']  # without the gray of the axes
+    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal', 'deeppink', 'black']  # without the gray of the axes
     trained = [name for name, run in runs.items() if run.get('history')]
     colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}
