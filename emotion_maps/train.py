@@ -174,15 +174,15 @@ class Recipe:
 # %% ../nbs/02_train.ipynb #aeef634e
 _STRONG = dict(convolutions=2, batch_size=128, optimizer='sgd', learning_rate=.1, schedule='cosine', warm_up=3., patience=0, weight_decay=5e-3,
                norm_momentum=.9, precise_norm=True, dense_norm=True, standardize=True, initializer='he_normal')
+_HOUR = _STRONG | dict(dense=(256, 256), block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08)  # few epochs: little dropout, gentle changes
 
 PRESETS = {
     'brief': Recipe(),
     'quick': Recipe(epochs=20, batch_size=32, schedule='cosine', warm_up=1., patience=0, norm_momentum=.9, block_dropout=.1, dense_dropout=.25,
                     rotation=4., shift=.04, zoom=.04),
     'best': Recipe(epochs=120, **_STRONG, filters=(64, 128, 256), label_smoothing=.1, block_dropout=.2, dense_dropout=.5, rotation=12., shift=.1, zoom=.1, erase=.5, mixup=.2),
-    'hour': Recipe(epochs=28, **_STRONG, filters=(32, 64, 128, 192), dense=(256, 256), small_share=.65, hints=12., average=4, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08),
-    'half': Recipe(epochs=14, **_STRONG | dict(learning_rate=.04, warm_up=.5), filters=(48, 112, 224), dense=(256, 256), average=2, unchanged=3, block_dropout=.1, dense_dropout=.25, rotation=8., shift=.08, zoom=.08,
-                   erase=.25, mixup=.2)}
+    'hour': Recipe(epochs=28, **_HOUR, filters=(32, 64, 128, 192), small_share=.65, hints=12., average=4),
+    'half': Recipe(epochs=14, **_HOUR | dict(learning_rate=.04, warm_up=.5), filters=(48, 112, 224), average=2, unchanged=3, erase=.25, mixup=.2)}
 
 
 def usual_preset(data: str) -> str:
