@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|half|best] [START=default] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
-	@echo 'make retrain [NAME=default|apart|champion] DATA=path   the trainings that led to a shipped network, one after another: hours, under torch (pip install torch)'
+	@echo 'make retrain [NAME=default|apart|half|champion] DATA=path   the trainings that led to a shipped network, one after another: hours, under torch (pip install torch)'
 	@echo 'make remeasure DATA=path   after shipping other weights: what nbs/results says of them, by the commands kept there: hours'
 	@echo 'make lab         open JupyterLab on the notebooks'
 	@echo 'make test        the tests; make test-full adds the long ones'

@@ -2,7 +2,7 @@
 
 usage: python .ci/bench_views.py fer2013.zip [--shift PIXELS] [--more NETWORK,…] [--result FILE]     (minutes)
 
-Every network is asked alone, and each together with all that are named before it: the shipped ones, then those of --more.
+Every network is asked alone, with default, and with all that are named before it: default, the champion's others, the other shipped ones, then those of --more.
 """
 import argparse
 from pathlib import Path
@@ -40,18 +40,20 @@ def compared(right, first):
     return {"only_this": more, f"only_{FIRST}": fewer, "p": float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0}
 
 
+def surprise(logs, labels):
+    """The mean negative log likelihood of labels (n,) under averaged log-probabilities (n, classes), which no longer sum to 1."""
+    return float((np.logaddexp.reduce(logs, 1) - logs[np.arange(len(labels)), labels]).mean())
+
+
 def table(logs, labels, shift):
     """A row for every choice of networks and views, from the log-probabilities {(network, view): (n, classes)}."""
     networks, views_made = (list(dict.fromkeys(names)) for names in zip(*logs))
-    choices = [[name] for name in networks] + [networks[:count] for count in range(2, len(networks) + 1)]
-    answered = {what: {tuple(chosen): np.mean([logs[name, view] for name in chosen for view in views], 0).argmax(1) == labels for chosen in choices} for what, views in kinds(views_made, shift).items()}
-    first, rows = answered["the face"][FIRST,], []
-    for chosen in choices:
-        for what, views in kinds(views_made, shift).items():
-            right = answered[what][tuple(chosen)]
-            rows.append({"networks": chosen, "asked about": what, "passes": len(chosen) * len(views), "accuracy": float(right.mean()),
-                         "interval": list(accuracy_interval(int(right.sum()), len(right))), **compared(right, first), "same_views": compared(right, answered[what][FIRST,])})
-    return rows
+    choices = list(dict.fromkeys([*((name,) for name in networks), *((FIRST, name) for name in networks if name != FIRST), *(tuple(networks[:count]) for count in range(2, len(networks) + 1))]))
+    means = {(chosen, what): np.mean([logs[name, view] for name in chosen for view in views], 0) for chosen in choices for what, views in kinds(views_made, shift).items()}
+    right = {asked: mean.argmax(1) == labels for asked, mean in means.items()}
+    return [{"networks": list(chosen), "asked about": what, "passes": len(chosen) * len(kinds(views_made, shift)[what]), "accuracy": float(right[chosen, what].mean()), "nll": surprise(mean, labels),
+             "interval": list(accuracy_interval(int(right[chosen, what].sum()), len(labels))), **compared(right[chosen, what], right[(FIRST,), "the face"]), "same_views": compared(right[chosen, what], right[(FIRST,), what])}
+            for (chosen, what), mean in means.items()]
 
 
 def measure(chosen):
@@ -60,7 +62,8 @@ def measure(chosen):
         raise ParameterError(f"--shift {chosen.shift} is no number of pixels", f"give a whole number from 0 to {IMAGE_SIZE // 2 - 1}")
     split = split_faces(load_faces(chosen.data))
     faces = split.validation
-    shipped = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name))
+    together = describe_model("champion").manifest["mirror"]["of"]
+    shipped = sorted((name for name in pretrained_names() if "mirror" not in describe_model(name).manifest), key=lambda name: (name != FIRST, name not in together, name))
     more = [name for name in chosen.more.split(",") if name]
     networks = {Path(name).stem: describe_model(name) for name in shipped + more}
     if len(networks) < len(shipped + more):

@@ -389,11 +389,20 @@ def _files_of(network: Mapping[str, Any]) -> set[str]:
     return {file_made_by(network['command'])}.union(*map(_files_of, _behind(network)))
 
 
-def _epochs_and_seconds(manifest: Mapping[str, Any]) -> np.ndarray:
-    "How many epochs and seconds of training a shipped network goes back to (2,); without those of its teachers."
-    if 'mirror' in manifest: return sum(_epochs_and_seconds(_manifest(name, weights_folder())) for name in manifest['mirror']['of'])
-    own = np.array([manifest['scores']['epochs'], manifest['duration_seconds']])
-    return own if manifest.get('members') else sum(map(_epochs_and_seconds, _behind(manifest)), own)  # a mean's are those of all its networks
+def _costs(network: Mapping[str, Any]) -> dict[str, tuple[int, float]]:
+    "The epochs and seconds of each training that a network goes back to, by its command; a mean stands for all of its own."
+    own = {network['command']: (network['scores']['epochs'], network['duration_seconds'])}
+    return own if network.get('members') else own | {command: cost for one in _behind(network) for command, cost in _costs(one).items()}
+
+
+def _each(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    "The shipped networks whose answers one averages; itself where it has weights of its own."
+    return [_manifest(name, weights_folder()) for name in manifest['mirror']['of']] if 'mirror' in manifest else [manifest]
+
+
+def _epochs_and_seconds(networks: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    "How many epochs and seconds of training networks go back to (2,), without those of their teachers; what several go back to counts once."
+    return np.sum([*{command: cost for network in networks for command, cost in _costs(network).items()}.values()], 0)
 
 # %% ../nbs/02a_recipes.ipynb #acbcd856
 def _percent(found: Mapping[str, Any]) -> str: return f"{found['accuracy']:.1%} ({found['interval'][0]:.1%} to {found['interval'][1]:.1%}, {found['n']:,} faces)"
@@ -422,12 +431,12 @@ def _shape_in_words(recipe: Mapping[str, Any]) -> str:
 
 
 def _named(file: str, own: str = '') -> str:
-    "A network as the shipped one that it is or went into, if there is one; not that it went into `own`, of which the reader is told."
-    for manifest in (_manifest(name, weights_folder()) for name in pretrained_names()):
-        if 'mirror' in manifest: continue
+    "A network as the shipped one that it is or went into, if there is one; not where it went into `own`, of which the reader is told."
+    shipped = [manifest for name in pretrained_names() if 'mirror' not in (manifest := _manifest(name, weights_folder()))]
+    for manifest in shipped:
         if Path(file).name in (manifest['name'], file_made_by(manifest['command'])): return f"`{manifest['name']}`"
-        if manifest['name'] != own and Path(file).name in _files_of(manifest): return f"`{Path(file).stem}` (which went into `{manifest['name']}`)"
-    return f'`{Path(file).stem}`'
+    into = [manifest['name'] for manifest in shipped if Path(file).name in _files_of(manifest)]
+    return f'`{Path(file).stem}`' + f' (which went into `{into[0]}`)'*(own not in into) if into else f'`{Path(file).stem}`'
 
 
 def _past(command: str, counted: Collection[str] = (), own: str = '') -> str:
@@ -447,7 +456,8 @@ def _mirrored_in_words(manifest: Mapping[str, Any]) -> tuple[str, str]:
     moved = f", and both moved by {mirror['shift']} pixels up, down, left and right" if mirror.get('shift') else ''
     many = _COUNTS.get(count, count)
     network = f"{shapes}. {'Each' if len(mirror['of']) > 1 else 'The'} network sees the face and its mirror image{moved}; the {many} answers are averaged, so a face takes {many} forward passes. The weights take {weights_size(manifest['name'])/1e6:.1f} MB."
-    return network, 'the epochs and the recipes of its networks, ' + 'the weights of a mean among them, '*any(map(_mean_in, manifest['members'])) + 'and the views'
+    chosen = 'its networks, their epochs and recipes, ' if len(mirror['of']) > 1 else 'the epochs and the recipe of its network, '
+    return network, chosen + 'the weights of a mean among them, '*any(map(_mean_in, manifest['members'])) + 'and the views'
 
 
 def _single_in_words(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
@@ -503,7 +513,7 @@ def model_card(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     "The card of a shipped network as Markdown, from its manifest and the scores that `03_evaluate` wrote with `stress`."
     network, chosen = _mirrored_in_words(manifest) if 'mirror' in manifest else _single_in_words(manifest, result)
     judged = ', so its figure is a little too good; PrivateTest was not used' if _part_in_words(result) == 'PublicTest' else f'; the scores are of {_part_in_words(result)}'
-    backends, (epochs, seconds) = sorted({*map(_backend_of, _commands(manifest))}), _epochs_and_seconds(manifest)
+    backends, (epochs, seconds) = sorted({*map(_backend_of, _commands(manifest))}), _epochs_and_seconds(_each(manifest))
     how = ' and '.join(backends) + f", {manifest['precision']}"*(len(_commands(manifest)) == 1)
     lines = [f"### `{manifest['name']}`", '', f"**Network.** {network}", '',
              f"**Data.** {manifest['faces']['train']:,} faces of FER2013's Training part; {manifest['calibration']['faces']:,} more were kept aside to fit the temperature ({manifest['calibration']['temperature']:.2f}). No other data, no pretrained weights.", '',
