@@ -336,16 +336,27 @@ def _results_of(file: str, results: Path) -> list[Path]:
     return sorted(results.glob(f'02*_train_{Path(file).stem}.json'))
 
 
+def _told_files(command: str, files: Mapping[str, str]) -> str:
+    "A command that begins with networks or learns from them, told `files` in place of their names."
+    words = shlex.split(command)
+    for number, word in enumerate(words[:-2]):
+        if word == '-p' and words[number + 1] in ('start', 'teacher', 'average'): words[number + 2] = ','.join(files.get(one, one) for one in words[number + 2].split(','))
+    return shlex.join(words)
+
+
 def _back_from(command: str, results: Path, folder: Path) -> Iterator[str]:
-    "A command, after those that make what it needs. Raises `MissingStepError`."
-    told = parameters_in(command)
+    "A command, after those that make what it needs; it is told the files they make, not the shipped networks that these have become. Raises `MissingStepError`."
+    told, files = parameters_in(command), {}
     for name in pretrained_names(folder):
-        if name in (told.get('start'), *told.get('teacher', '').split(','), *told.get('average', '').split(',')): yield from retraining(name, folder, results)
+        if name not in (told.get('start'), *told.get('teacher', '').split(','), *told.get('average', '').split(',')): continue
+        chain = retraining(name, folder, results)
+        if file := file_made_by(_manifest(name, folder)['command']): files[name], chain = f'models/{file}', chain[:-1]  # made is enough; what asks several has to be shipped
+        yield from chain
     for file in files_needed_by(command):
         found = _results_of(file, results)
         if len(found) != 1: raise MissingStepError(f'How {file} was made is not known: there is no result {results}/02*_train_{Path(file).stem}.json', 'call this in a checkout of the project')
         yield from _back_from(read_json(found[0])['command'], results, folder)
-    yield command
+    yield _told_files(command, files) if files else command
 
 
 def retraining(name: str = 'default', folder: str | Path | None = None, results: str | Path | None = None) -> list[str]:
