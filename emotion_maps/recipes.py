@@ -252,19 +252,20 @@ def trials(folder: str | Path | None = None) -> Any:
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
 
 # %% ../nbs/02a_recipes.ipynb #b3bb8169
-def _apart(points: Sequence[tuple[float, float]], near: float, least: float) -> list[float]:
-    "The heights of points (x, y), moved as little as can be (least squares) so that labels of points whose neighbours in x are closer than `near` lie `least` apart."
+def _apart(points: Sequence[tuple[float, float]], near: float, least: float) -> list[tuple[float, float]]:
+    "Where labels of points (x, y) go. Those whose neighbours in x are closer than `near` stand in one column, at the greatest x among them, their heights moved as little as can be (least squares) so that they lie `least` apart."
     from sklearn.isotonic import isotonic_regression
-    heights = np.array([y for _, y in points], 'float64')
-    along = np.argsort([x for x, _ in points], kind='stable')
-    for group in np.split(along, np.flatnonzero(np.diff([points[number][0] for number in along]) >= near) + 1):
-        upward, steps = group[np.argsort(heights[group], kind='stable')], least*np.arange(len(group))
-        if len(group): heights[upward] = isotonic_regression(heights[upward] - steps) + steps
-    return heights.tolist()
+    places = np.array(points, 'float64').reshape(-1, 2)
+    along = np.argsort(places[:, 0], kind='stable')
+    for group in np.split(along, np.flatnonzero(np.diff(places[along, 0]) >= near) + 1):
+        upward, steps = group[np.argsort(places[group, 1], kind='stable')], least*np.arange(len(group))
+        if len(group): places[upward] = np.stack([np.full(len(group), places[group, 0].max()), isotonic_regression(places[upward, 1] - steps) + steps], 1)
+    return [*map(tuple, places.tolist())]
 
 
 def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mapping[str, Any], inches: float, tall: float) -> None:
     "Lines of trainings, dotted on training faces, and behind them diamonds of means, named without overlap on axes some `inches` wide and `tall` in accuracy."
+    from matplotlib.patheffects import withStroke
     ends = {}
     for name, run in runs.items():
         if history := run.get('history'):
@@ -273,12 +274,14 @@ def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mappi
             axes.plot(epochs, [epoch['accuracy'] for epoch in history], color=colors[name], linestyle=':', linewidth=1, alpha=.5)
             ends[name] = epochs[-1], history[-1]['val_accuracy']
     last = max([end for end, _ in ends.values()], default=0)
-    means = {name: (1.35*last + 1, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
+    room = 1.3/inches  # for a label behind the last epoch, and for one behind the means, as a share of the width
+    middle = last*(1 - room)/(1 - 2*room) + 1
+    means = {name: (middle, run['scores']['validation_accuracy']) for name, run in runs.items() if not run.get('history') and 'members' in run}
     if means: axes.scatter(*zip(*means.values()), marker='D', s=26, color=[colors[name] for name in means], zorder=3)
-    wide = (1.35*last + 1)/(1 - 1.3/inches)  # room for a label behind the last one
+    wide = middle/(1 - room)
     for points in (ends, means):
-        for (name, (x, y)), height in zip(points.items(), _apart([*points.values()], wide/inches, .027*tall)):
-            axes.annotate(name, (x, y), (x + .02*wide, height), color=colors[name], fontsize=8, va='center', bbox={'color': 'white', 'alpha': .8, 'pad': .3}, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
+        for (name, (x, y)), (column, height) in zip(points.items(), _apart([*points.values()], wide/inches, .027*tall)):
+            axes.annotate(name, (x, y), (column + .02*wide, height), color=colors[name], fontsize=8, va='center', path_effects=[withStroke(linewidth=2, foreground='white')], zorder=4, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
     axes.set_xlim(0, wide if means else max(last, 1)*(1 + 1.3/inches))
     axes.set_xticks(range(0, last + 1, 10 if last > 30 else 5))  # means have no epoch
     axes.spines[['top', 'right']].set_visible(False)
@@ -289,7 +292,7 @@ def trials_figure(folder: str | Path | None = None, names: Sequence[str] | None 
     "Accuracy over the epochs of trainings kept in `nbs/results` (all, or those named) on training and validation faces, those that went on from another network beside the others, and the accuracy of means of networks: a matplotlib figure."
     import matplotlib.pyplot as plt
     runs = {name: run for name, run in _trainings(folder).items() if not names or name in names}
-    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal', 'deeppink', 'black']  # without the gray of the axes
+    palette = [*(color for number, color in enumerate(plt.colormaps['tab10'].colors) if number != 7), 'navy', 'olive', 'maroon', 'teal', 'deeppink', 'black', 'gold', 'lime']  # without the gray of the axes
     trained = [name for name, run in runs.items() if run.get('history')]
     colors = dict(zip(trained, palette*(len(trained)//len(palette) + 1)))
     colors |= {name: '0.25' for name, run in runs.items() if not run.get('history')}

@@ -181,7 +181,7 @@ PRESETS = {
     'quick': Recipe(epochs=20, batch_size=32, schedule='cosine', warm_up=1., patience=0, norm_momentum=.9, block_dropout=.1, dense_dropout=.25,
                     rotation=4., shift=.04, zoom=.04),
     'best': Recipe(epochs=120, **_STRONG, filters=(64, 128, 256), label_smoothing=.1, block_dropout=.2, dense_dropout=.5, rotation=12., shift=.1, zoom=.1, erase=.5, mixup=.2),
-    'hour': Recipe(epochs=28, **_HOUR, filters=(32, 64, 128, 192), small_share=.65, hints=12., average=4),
+    'hour': Recipe(epochs=28, **_HOUR, filters=(32, 64, 128, 192), small_share=.65, hints=12., average=2, unchanged=3),
     'half': Recipe(epochs=14, **_HOUR | dict(learning_rate=.04, warm_up=.5), filters=(48, 112, 224), average=2, unchanged=3, erase=.25, mixup=.2)}
 
 
