@@ -252,7 +252,7 @@ def trials(folder: str | Path | None = None) -> Any:
     return pd.DataFrame(rows).sort_values('last', ignore_index=True) if rows else pd.DataFrame()
 
 # %% ../nbs/02a_recipes.ipynb #b3bb8169
-def _apart(points: Sequence[tuple[float, float]], near: float, least: float) -> list[tuple[float, float]]:
+def _label_places(points: Sequence[tuple[float, float]], near: float, least: float) -> list[tuple[float, float]]:
     "Where labels of points (x, y) go. Those whose neighbours in x are closer than `near` stand in one column, at the greatest x among them, their heights moved as little as can be (least squares) so that they lie `least` apart."
     from sklearn.isotonic import isotonic_regression
     places = np.array(points, 'float64').reshape(-1, 2)
@@ -280,7 +280,7 @@ def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mappi
     if means: axes.scatter(*zip(*means.values()), marker='D', s=26, color=[colors[name] for name in means], zorder=3)
     wide = middle/(1 - room)
     for points in (ends, means):
-        for (name, (x, y)), (column, height) in zip(points.items(), _apart([*points.values()], wide/inches, .027*tall)):
+        for (name, (x, y)), (column, height) in zip(points.items(), _label_places([*points.values()], wide/inches, .027*tall)):
             axes.annotate(name, (x, y), (column + .02*wide, height), color=colors[name], fontsize=8, va='center', path_effects=[withStroke(linewidth=2, foreground='white')], zorder=4, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
     axes.set_xlim(0, wide if means else max(last, 1)*(1 + 1.3/inches))
     axes.set_xticks(range(0, last + 1, 10 if last > 30 else 5))  # means have no epoch
