@@ -282,7 +282,7 @@ def _draw_trials(axes: Any, runs: Mapping[str, Mapping[str, Any]], colors: Mappi
     for points in (ends, means):
         for (name, (x, y)), (column, height) in zip(points.items(), _label_places([*points.values()], wide/inches, .027*tall)):
             axes.annotate(name, (x, y), (column + .02*wide, height), color=colors[name], fontsize=8, va='center', path_effects=[withStroke(linewidth=2, foreground='white')], zorder=4, arrowprops={'arrowstyle': '-', 'color': colors[name], 'linewidth': .5, 'shrinkA': 0, 'shrinkB': 2})
-    axes.set_xlim(0, wide if means else max(last, 1)*(1 + 1.3/inches))
+    axes.set_xlim(0, wide if means else max(last, 1)*(1 + room))
     axes.set_xticks(range(0, last + 1, 10 if last > 30 else 5))  # means have no epoch
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(alpha=.25)
