@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 DEMO := $(CURDIR)/$(VENV)/demo
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -c .ci/pytest.ini
 
-.PHONY: help install run retrain remeasure demo test test-full fuzz bench bench-train bench-maps bench-browse lab notebooks readme gallery lock clean
+.PHONY: help install run retrain remeasure demo test test-full fuzz bench bench-train bench-memory bench-maps bench-browse lab notebooks readme gallery lock clean
 help:
 	@echo 'make run [DATA=path] [EPOCHS=n] [PRESET=brief|quick|hour|half|best] [START=default] [TEACHER=default]   faces to activation maps; the faces drawn here, or FER2013'
 	@echo 'make run PRETRAINED=1 [DATA=path]   the same with the shipped network, without training'
@@ -53,7 +53,10 @@ test-full: demo
 fuzz: install
 	$(BIN)/python .ci/fuzz.py --seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED))
 
-bench: bench-train bench-maps bench-browse
+bench: bench-train bench-memory bench-maps bench-browse
+
+bench-memory: install
+	$(BIN)/python .ci/bench_memory.py
 
 bench-maps: install
 	$(BIN)/python .ci/bench_maps.py

@@ -3,6 +3,7 @@ import functools
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 from itertools import pairwise
@@ -60,6 +61,21 @@ print(keras.config.backend())
 
 from emotion_maps.recipes import load_pretrained
 np.save(f'{target}/{shipped}.npy', load_pretrained(shipped).predict(np.load(faces), verbose=0))
+"""
+
+CLEARED = """
+import resource
+from emotion_maps.backend import import_keras, keep_memory
+
+keras = import_keras()
+
+def cleared():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    keras.ops.ones((40, 2**18))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+fewest = min(cleared() for _ in range(30))  # before keep_memory is asked, which would make it so
+print(int(keep_memory()), fewest)
 """
 
 
@@ -140,6 +156,18 @@ def test_peak_memory_is_not_that_of_the_process_that_started_it():
     here = peak_memory() or held.nbytes
     there = subprocess.run([sys.executable, "-c", "from emotion_maps.core import peak_memory; print(peak_memory() or 11)"], capture_output=True, text=True, check=True).stdout
     assert 10 < int(there) < 500 < here
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_freed_memory_is_kept_unless_the_environment_settles_it(backend, root, monkeypatch):
+    need(backend)
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    kept, pages = map(int, run_python(CLEARED, backend, cwd=root).split())
+    assert kept == 1 and pages < 2000  # of the 10,240 pages of 40 MB: they were there from the time before
+    monkeypatch.setenv("MALLOC_ARENA_TEST", "8")
+    assert run_python(CLEARED, backend, cwd=root).split()[0] == "0"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
