@@ -47,11 +47,16 @@ def seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> list[tuple[Any, Any]]:
+    """What both give in every round, the first one to be called changing from round to round."""
+    return [(ours(), theirs()) if number % 2 else (theirs(), ours())[::-1] for number in range(rounds)]
+
+
 def paired(name: str, ours: Callable[[], Any], reference: str, theirs: Callable[[], Any], rounds: int) -> Row:
     """Both in turn, the first one changing from round to round, after two rounds that do not count."""
     for action in (ours, theirs) * 2:
         action()
-    times = np.array([(seconds(ours), seconds(theirs)) if number % 2 else (seconds(theirs), seconds(ours))[::-1] for number in range(rounds)])
+    times = np.array(in_turn(lambda: seconds(ours), lambda: seconds(theirs), rounds))
     low, median, high = np.percentile(times[:, 0] / times[:, 1], (25, 50, 75))
     return Row(name, reference, median, (low, high), rounds, tuple(np.median(times, 0)))
 

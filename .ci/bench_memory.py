@@ -1,6 +1,6 @@
 """How much faster passes and training are where the C library keeps freed memory (`keep_memory`) than where it gives it back to the system.
 
-usage: [KERAS_BACKEND=torch] python .ci/bench_memory.py [--rounds N] [--result FILE]     (six minutes on two cores)
+usage: [KERAS_BACKEND=torch] python .ci/bench_memory.py [--rounds N] [--result FILE]     (with --rounds 3, on two slow cores: 19 minutes under TensorFlow, 13 under torch)
 Each row is the ratio of the time without to the time with it: the two take turns, each in a fresh process (what a process has kept, it keeps), median and quartiles over the rounds.
 The faces are drawn; the passes are those of the shipped network, the trainings those of the presets, at 48 pixels.
 """
@@ -13,9 +13,10 @@ import sys
 import time
 
 import numpy as np
+from bench_attribution import in_turn
 
-from emotion_maps.backend import backend_name, compiled, import_keras, keep_memory, to_numpy
-from emotion_maps.core import Progress, peak_memory, write_json
+from emotion_maps.backend import backend_name, compiled, keep_memory, to_numpy
+from emotion_maps.core import IMAGE_SIZE, Progress, peak_memory, write_json
 from emotion_maps.data import load_faces, model_input, split_faces
 from emotion_maps.drawn_faces import drawn_faces
 from emotion_maps.recipes import load_pretrained
@@ -35,7 +36,7 @@ def steps(preset):
     """A function that trains a preset's network on all faces once."""
     split = split_faces(load_faces(f"drawn:{FACES + 70},70"))
     split = split._replace(train=split.train[:FACES])
-    model, batches, _ = ready_to_fit(split, recipe_from(preset), 48)
+    model, batches, _ = ready_to_fit(split, recipe_from(preset), IMAGE_SIZE)
     return lambda: model.fit(batches, epochs=1, verbose=0)
 
 
@@ -44,7 +45,6 @@ ROWS = {"passes, 256 faces at once": lambda: passes(256), "passes, 32 faces at o
 
 def timed(row):
     """In a process of its own: the seconds and the cleared pages of the second of two runs, and the most memory held."""
-    import_keras()
     action = ROWS[row]()
     action()
     pages, began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
@@ -52,20 +52,16 @@ def timed(row):
     return {"seconds": time.perf_counter() - began, "pages": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - pages, "memory": peak_memory()}
 
 
-def asked(row, environment):
+def asked(row, environment, bar):
     """What `timed` finds under an environment."""
     found = subprocess.run([sys.executable, __file__, "--row", row], env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
+    bar.advance()
     return json.loads(found.stdout.splitlines()[-1])
 
 
 def compared(row, rounds, bar):
-    """Both in turn, the first one changing from round to round: what is told of a row."""
-    pairs = []
-    for number in range(rounds):
-        turns = [GIVEN_BACK, {}][::-1 if number % 2 else 1]
-        found = [asked(row, environment) for environment in turns]
-        pairs.append(found[::-1] if number % 2 else found)
-        bar.advance()
+    """Both in turn: what is told of a row."""
+    pairs = in_turn(lambda: asked(row, GIVEN_BACK, bar), lambda: asked(row, {}, bar), rounds)
     of = lambda name: np.array([[one[name] for one in pair] for pair in pairs], float)
     low, median, high = np.percentile(of("seconds")[:, 0] / of("seconds")[:, 1], (25, 50, 75))
     return {"row": row, "faster": median, "quartiles": [low, high], "rounds": rounds, "images a second": list(FACES / np.median(of("seconds"), 0)),
@@ -76,7 +72,7 @@ def main(given):
     """The rows, printed and with --result kept."""
     if not keep_memory():
         sys.exit("Memory is not kept here: this is no glibc, or the environment settles its malloc (MALLOC_…, GLIBC_TUNABLES). There is nothing to compare.")
-    with Progress(len(ROWS) * given.rounds, "Memory") as bar:
+    with Progress(2 * len(ROWS) * given.rounds, "Memory") as bar:
         rows = [compared(row, given.rounds, bar) for row in ROWS]
     for row in rows:
         (before, after), (some, fewer), (less, more) = row["images a second"], row["pages"], row["peak memory in MB"]
